@@ -1,0 +1,1 @@
+"""Studies: what a sweep's runs say about each factor, and what else differs between them."""

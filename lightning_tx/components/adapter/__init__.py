@@ -1,0 +1,1 @@
+"""Group ``adapter``: what is trained on a frozen base."""

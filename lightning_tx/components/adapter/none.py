@@ -1,0 +1,21 @@
+from torch import Tensor, nn
+
+from lightning_tx.components.adapter.base import Adapter
+from lightning_tx.core.registry import register
+
+
+@register("adapter", "none")
+class NoAdapter(Adapter):
+    """No adapter: every parameter is trained."""
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """The model as it is."""
+        return model
+
+    def merge(self, model: nn.Module) -> nn.Module:
+        """The model as it is."""
+        return model
+
+    def state_dict(self, model: nn.Module) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}

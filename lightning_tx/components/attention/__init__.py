@@ -1,0 +1,1 @@
+"""Group ``attention``: projections and heads."""

@@ -1,0 +1,63 @@
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from lightning_tx.components.attention.base import Attention, Rotate, split_heads
+from lightning_tx.core.dims import Dims, Site
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.registry import register
+
+
+@register("attention", "gqa")
+class GroupedQueryAttention(Attention):
+    """Heads of scaled dot-product attention whose keys and values may be shared by groups of query heads.
+
+    ``num_kv_heads`` spans the family: as many as heads is multi-head attention (mha), one is multi-query (mqa).
+
+    Source: Ainslie et al. 2023, arXiv:2305.13245; Vaswani et al. 2017, arXiv:1706.03762; Shazeer 2019,
+    arXiv:1911.02150.
+
+    Args:
+        num_kv_heads: key/value heads (G), a divisor of ``num_heads``; null for as many as heads.
+        bias: whether the four projections have a bias.
+        dropout: probability of dropping an attention weight in training.
+
+    Raises:
+        ConfigError: ``num_kv_heads`` does not divide ``num_heads``.
+    """
+
+    def __init__(
+        self,
+        dims: Dims,
+        site: Site,
+        *,
+        num_kv_heads: Annotated[int, Field(gt=0)] | None = None,
+        bias: bool = False,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    ) -> None:
+        super().__init__(dims, site, dropout)
+        self.num_heads = dims.num_heads
+        self.num_kv_heads = dims.num_heads if num_kv_heads is None else num_kv_heads
+        if self.num_heads % self.num_kv_heads:
+            divisors = [n for n in range(1, self.num_heads + 1) if self.num_heads % n == 0]
+            raise ConfigError(
+                f"attention.num_kv_heads: {num_kv_heads} does not divide model.num_heads = {self.num_heads}. "
+                f"Choices: {', '.join(map(str, divisors))}."
+            )
+        q_width, kv_width = self.num_heads * dims.head_dim, self.num_kv_heads * dims.head_dim
+        self.q_proj = nn.Linear(dims.d_model, q_width, bias=bias)
+        self.k_proj = nn.Linear(dims.d_model, kv_width, bias=bias)
+        self.v_proj = nn.Linear(dims.d_model, kv_width, bias=bias)
+        self.o_proj = nn.Linear(q_width, dims.d_model, bias=bias)
+
+    def queries(self, x_BTD: Tensor, rotate: Rotate) -> Tensor:
+        """Queries [B, H, T, K]."""
+        return rotate(split_heads(self.q_proj(x_BTD), self.num_heads))
+
+    def keys_values(self, source_BSD: Tensor, rotate: Rotate) -> dict[str, Tensor]:
+        """Rotated keys and values, [B, G, S, K] each."""
+        return {
+            "k": rotate(split_heads(self.k_proj(source_BSD), self.num_kv_heads)),
+            "v": split_heads(self.v_proj(source_BSD), self.num_kv_heads),
+        }

@@ -1,0 +1,11 @@
+from lightning_tx.core.context import Absent
+from lightning_tx.core.dims import Dims, Site
+from lightning_tx.core.registry import register
+
+
+@register("attention", "none")
+class NoAttention(Absent):
+    """No attention: the layer is built without this sublayer."""
+
+    def __init__(self, dims: Dims, site: Site) -> None:
+        super().__init__()

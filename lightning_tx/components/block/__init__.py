@@ -1,0 +1,1 @@
+"""Group ``block``: residual order."""

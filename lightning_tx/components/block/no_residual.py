@@ -1,0 +1,18 @@
+from torch import Tensor, nn
+
+from lightning_tx.components.block.base import Block, Branch
+from lightning_tx.core.registry import register
+
+
+@register("block", "no_residual")
+class NoResidual(Block):
+    """``Dropout(Sublayer(Norm(x)))``: no residual connection; tokens grow alike with depth.
+
+    Source: Dong et al. 2021, arXiv:2103.03404.
+    """
+
+    needs_final_norm = True
+
+    def residual(self, x_BTD: Tensor, norm: nn.Module, branch: Branch) -> Tensor:
+        """``branch(norm(x))``."""
+        return branch(norm(x_BTD))

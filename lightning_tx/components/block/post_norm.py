@@ -1,0 +1,18 @@
+from torch import Tensor, nn
+
+from lightning_tx.components.block.base import Block, Branch
+from lightning_tx.core.registry import register
+
+
+@register("block", "post_norm")
+class PostNorm(Block):
+    """``Norm(x + Dropout(Sublayer(x)))``, the order of the first Transformer; it wants a warm-up.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.1.
+    """
+
+    needs_final_norm = False
+
+    def residual(self, x_BTD: Tensor, norm: nn.Module, branch: Branch) -> Tensor:
+        """``norm(x + branch(x))``."""
+        return norm(x_BTD + branch(x_BTD))

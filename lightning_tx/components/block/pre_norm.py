@@ -1,0 +1,24 @@
+from torch import Tensor, nn
+
+from lightning_tx.components.block.base import Block, Branch, writes_to_residual
+from lightning_tx.core.registry import register
+
+
+@register("block", "pre_norm")
+class PreNorm(Block):
+    """``x + Dropout(Sublayer(Norm(x)))``, with one more norm after the last layer.
+
+    What is written to the residual stream starts smaller by the square root of the number of writes, as in GPT-2.
+
+    Source: Xiong et al. 2020, arXiv:2002.04745.
+    """
+
+    needs_final_norm = True
+
+    def residual(self, x_BTD: Tensor, norm: nn.Module, branch: Branch) -> Tensor:
+        """``x + branch(norm(x))``."""
+        return x_BTD + branch(norm(x_BTD))
+
+    def init_gain(self, parameter: str) -> float:
+        """``1 / sqrt(sublayers of the whole stack)`` for matrices that write to the residual stream."""
+        return (len(self.sublayers) * self.depth) ** -0.5 if writes_to_residual(parameter) else 1.0

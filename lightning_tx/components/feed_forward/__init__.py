@@ -1,0 +1,1 @@
+"""Group ``feed_forward``: the map each token passes by itself."""

@@ -1,0 +1,1 @@
+"""Group ``pattern``: who may look at whom."""

@@ -1,0 +1,1 @@
+"""Group ``positions``: where order enters."""

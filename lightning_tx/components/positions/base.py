@@ -1,0 +1,36 @@
+"""The interface of the group ``positions``."""
+
+from torch import Tensor, nn
+
+from lightning_tx.core.dims import Dims, Site
+
+
+class Positions(nn.Module):
+    """Where the order of tokens enters a model. One instance a stack; every hook is always called.
+
+    A component overrides the hooks it needs. Positions are integers from 0, [B, T] or [1, T]; they start again at 0
+    in every packed document and do not count padding.
+    """
+
+    def __init__(self, dims: Dims, site: Site) -> None:
+        super().__init__()
+
+    def embed(self, x_BTD: Tensor, positions_BT: Tensor) -> Tensor:
+        """Add to the embedded tokens what is known of their positions."""
+        return x_BTD
+
+    def rotate(self, x_BHTK: Tensor, positions_BT: Tensor) -> Tensor:
+        """Turn queries or keys by their positions; latent attention calls it on a width of its own."""
+        return x_BHTK
+
+    def bias(self, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
+        """What to add to the attention scores; None for nothing.
+
+        Args:
+            q_positions: [..., t, 1].
+            k_positions: [..., 1, s].
+
+        Returns:
+            [..., H, t, s] or None. Kernels may ask block by block, so an entry depends on its two positions alone.
+        """
+        return None

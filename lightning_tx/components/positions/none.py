@@ -1,0 +1,10 @@
+from lightning_tx.components.positions.base import Positions
+from lightning_tx.core.registry import register
+
+
+@register("positions", "none")
+class NoPositions(Positions):
+    """No information on positions; a causal decoder can still infer some from its mask.
+
+    Source: Haviv et al. 2022, arXiv:2203.16634.
+    """

@@ -1,0 +1,65 @@
+"""Scaled dot-product attention, and the one place that picks a kernel for it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_tx.core.masks import BiasFunction, Mask
+
+
+def attend(
+    q_BHTK: Tensor,
+    k_BGSK: Tensor,
+    v_BGSK: Tensor,
+    mask: Mask,
+    *,
+    bias: BiasFunction | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """``softmax(q kᵀ · scale + bias) v`` over the keys that the mask allows.
+
+    Args:
+        q_BHTK: queries.
+        k_BGSK: keys; G divides H, and each key head serves H / G neighbouring query heads.
+        v_BGSK: values, of any width.
+        mask: who may attend to whom.
+        bias: added to the scaled scores before the softmax.
+        scale: factor on the scores; None for ``1 / sqrt(K)``.
+        dropout: probability of dropping an attention weight; the caller passes 0 outside training.
+
+    Returns:
+        [B, H, T, K of the values]; zeros for queries that may attend to nothing.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1; grouped heads: Ainslie et al. 2023, arXiv:2305.13245.
+    """
+    q, k = mask.q_positions[:, :, None], mask.k_positions[:, None, :]
+    bias_BHTS = None if bias is None else bias(q, k)
+    repeats = q_BHTK.shape[1] // k_BGSK.shape[1]
+    if repeats > 1:
+        k_BGSK, v_BGSK = k_BGSK.repeat_interleave(repeats, dim=1), v_BGSK.repeat_interleave(repeats, dim=1)
+    if bias_BHTS is None and (mask.only_causal or mask.everything):
+        return _kernel(q_BHTK, k_BGSK, v_BGSK, None, mask.only_causal, scale, dropout)
+    allowed = mask.dense()
+    if bias_BHTS is None:
+        out = _kernel(q_BHTK, k_BGSK, v_BGSK, allowed, False, scale, dropout)
+    else:
+        scores = bias_BHTS.to(q_BHTK.dtype).masked_fill(~allowed, float("-inf"))
+        out = _kernel(q_BHTK, k_BGSK, v_BGSK, scores, False, scale, dropout)
+    return out * allowed.any(dim=-1, keepdim=True)
+
+
+def _kernel(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None, dropout: float
+) -> Tensor:
+    if q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
+    # On the CPU autocast would hand this kernel bfloat16, where it is many times slower on short sequences.
+    with torch.autocast("cpu", enabled=False):
+        dtype = torch.promote_types(q.dtype, torch.float32)
+        if mask is not None and mask.is_floating_point():
+            mask = mask.to(dtype)
+        out = F.scaled_dot_product_attention(
+            q.to(dtype), k.to(dtype), v.to(dtype), mask, dropout, is_causal=causal, scale=scale
+        )
+    return out.to(q.dtype)

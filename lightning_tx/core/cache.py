@@ -1,0 +1,95 @@
+"""What a model remembers between decoding steps: named tensors along time, and who they belong to."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+class Cache:
+    """Keys, values or latents of the tokens seen so far, for every attention of a model.
+
+    One instance serves one generation: pass it to each forward pass with the new tokens only. Tensors are written in
+    place into buffers that double when full, so use it without gradients.
+
+    Attributes:
+        length: number of time steps held.
+    """
+
+    def __init__(self) -> None:
+        self.length = 0
+        self._rows: dict[str, _Growing] = {}
+        self._layers: dict[str, dict[str, _Growing]] = {}
+        self._memory: dict[str, dict[str, Tensor]] = {}
+
+    def extend(self, new: int, **rows: Tensor | None) -> dict[str, Tensor | None]:
+        """Make room for ``new`` time steps; append what is known of them, [B or 1, new] each, and return it for all.
+
+        To be called once a forward pass, before the layers append their tensors.
+        """
+        self.length += new
+        return {
+            name: None if row is None else self._rows.setdefault(name, _Growing(dim=1)).append(row)
+            for name, row in rows.items()
+        }
+
+    def append(self, site: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Append one layer's tensors [..., T, width] and return them for all tokens, [..., S, width]."""
+        layer = self._layers.setdefault(site, {})
+        return {name: layer.setdefault(name, _Growing(dim=-2)).append(new) for name, new in tensors.items()}
+
+    def once(self, site: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What ``make`` returned when it was first asked for: the projected memory of cross-attention."""
+        if site not in self._memory:
+            self._memory[site] = make()
+        return self._memory[site]
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows of the batch, in this order; rows may repeat (beams) or go (finished sequences)."""
+        for growing in self._rows.values():
+            if growing.held.shape[0] > 1:
+                growing.select(rows)
+        for layer in self._layers.values():
+            for growing in layer.values():
+                growing.select(rows)
+        for tensors in self._memory.values():
+            for name, tensor in tensors.items():
+                tensors[name] = tensor.index_select(0, rows)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the tensors held for all tokens so far, spare room not counted."""
+        held = [growing.held for layer in self._layers.values() for growing in layer.values()]
+        held += [tensor for tensors in self._memory.values() for tensor in tensors.values()]
+        return sum(tensor.numel() * tensor.element_size() for tensor in held)
+
+
+class _Growing:
+    """A tensor that grows along one dimension; its buffer doubles, so that appending is cheap on average."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self.length = 0
+        self.buffer: Tensor | None = None
+
+    @property
+    def held(self) -> Tensor:
+        assert self.buffer is not None
+        return self.buffer.narrow(self.dim, 0, self.length)
+
+    def append(self, new: Tensor) -> Tensor:
+        end = self.length + new.shape[self.dim]
+        if self.buffer is None or end > self.buffer.shape[self.dim]:
+            shape = list(new.shape)
+            shape[self.dim] = max(end, 2 * self.length)
+            grown = torch.empty(shape, dtype=new.dtype, device=new.device)
+            if self.buffer is not None:
+                grown.narrow(self.dim, 0, self.length).copy_(self.held)
+            self.buffer = grown
+        self.buffer.narrow(self.dim, self.length, new.shape[self.dim]).copy_(new)
+        self.length = end
+        return self.held
+
+    def select(self, rows: Tensor) -> None:
+        assert self.buffer is not None
+        self.buffer = self.buffer.index_select(0, rows)

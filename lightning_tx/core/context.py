@@ -1,0 +1,109 @@
+"""What the layers of a stack are told in one forward pass, and what they answer."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from lightning_tx.core.attend import attend
+from lightning_tx.core.cache import Cache
+from lightning_tx.core.dims import Site
+from lightning_tx.core.masks import BiasFunction, Mask
+
+
+@dataclass(frozen=True)
+class Memory:
+    """An encoder's output, as cross-attention reads it.
+
+    Attributes:
+        x_BSD: the encoder's states.
+        token_mask_BS: True at real tokens; None where there is no padding.
+    """
+
+    x_BSD: Tensor
+    token_mask_BS: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One stack, one forward pass. It names no layer: what depends on the layer stands in the site.
+
+    Attributes:
+        mask: who may attend to whom in self-attention, before the site's pattern.
+        rotate: turns queries or keys [B, H, T, K] by their positions.
+        bias: what the positions add to the attention scores.
+        token_mask_BT: True at real tokens among the queries; None where there is no padding.
+        cache: what was kept of earlier tokens; None outside of decoding.
+        memory: the encoder's output; None without an encoder.
+    """
+
+    mask: Mask
+    rotate: Callable[[Tensor], Tensor]
+    bias: BiasFunction
+    token_mask_BT: Tensor | None = None
+    cache: Cache | None = None
+    memory: Memory | None = None
+
+    def attend(
+        self,
+        site: Site,
+        q_BHTK: Tensor,
+        k_BGSK: Tensor,
+        v_BGSK: Tensor,
+        *,
+        scale: float | None = None,
+        dropout: float = 0.0,
+    ) -> Tensor:
+        """Attention as it applies at a site: see :func:`lightning_tx.core.attend.attend`.
+
+        Self-attention obeys the mask, the site's pattern and the positions' bias; cross-attention obeys the padding
+        of the memory alone.
+        """
+        if site.is_cross:
+            return attend(q_BHTK, k_BGSK, v_BGSK, self._memory_mask, scale=scale, dropout=dropout)
+        mask = self.mask.within(site.pattern)
+        return attend(q_BHTK, k_BGSK, v_BGSK, mask, bias=self.bias, scale=scale, dropout=dropout)
+
+    @property
+    def _memory_mask(self) -> Mask:
+        assert self.memory is not None
+        own = self.mask.q_positions
+        k_positions = own.new_zeros(1, self.memory.x_BSD.shape[1])
+        return Mask(q_positions=own, k_positions=k_positions, causal=False, k_token_mask=self.memory.token_mask_BS)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a sublayer, block, stack or model returns.
+
+    Attributes:
+        x: the states, [B, T, D].
+        losses: auxiliary losses by name, each as (raw value, weight); the objective adds value · weight.
+        stats: what is worth watching, by name; never part of the loss.
+    """
+
+    x: Tensor
+    losses: dict[str, tuple[Tensor, float]] = field(default_factory=dict)
+    stats: dict[str, Tensor] = field(default_factory=dict)
+
+    @staticmethod
+    def gather(x: Tensor, parts: Iterable["Output"]) -> "Output":
+        """States ``x`` with the losses and stats of all parts; the names of the parts must differ."""
+        losses: dict[str, tuple[Tensor, float]] = {}
+        stats: dict[str, Tensor] = {}
+        for part in parts:
+            losses.update(part.losses)
+            stats.update(part.stats)
+        return Output(x, losses, stats)
+
+
+class Sublayer(nn.Module):
+    """What a block runs inside a residual branch: attention and feed-forward alike."""
+
+    def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
+        """Map the states [B, T, D] to the branch's contribution [B, T, D]."""
+        raise NotImplementedError
+
+
+class Absent(Sublayer):
+    """Base of the choices called ``none``: a block is built without this sublayer, and without its norm."""

@@ -1,0 +1,41 @@
+"""The errors a user can cause. Each message stands alone: it names the key, the value and the choices."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class LtxError(Exception):
+    """Base of every error that lightning_tx raises on purpose; the command line prints it without a traceback."""
+
+
+class ConfigError(LtxError):
+    """What was asked for cannot be run. Holds every problem that was found, not only the first.
+
+    Args:
+        problems: one self-contained sentence per problem, each starting with the key it is about.
+    """
+
+    def __init__(self, problems: Sequence[str] | str) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(dict.fromkeys(problems))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return self.problems[0]
+        lines = "\n".join("  - " + problem.replace("\n", "\n    ") for problem in self.problems)
+        return f"{len(self.problems)} problems:\n{lines}"
+
+
+class PluginError(LtxError):
+    """A plugin does not import, claims a taken name, or breaks the constructor rule."""
+
+
+def choices(options: Iterable[str]) -> str:
+    """The options as they are listed in a message: sorted, separated by commas."""
+    return ", ".join(sorted(options)) or "none"
+
+
+def nearest(word: str, options: Iterable[str]) -> str:
+    """A suggestion to append to a message about the unknown ``word``, or an empty string."""
+    match = get_close_matches(word, list(options), n=1, cutoff=0.5)
+    return f" Did you mean {match[0]!r}?" if match else ""

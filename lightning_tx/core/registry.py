@@ -1,0 +1,259 @@
+"""The registry: which components exist, what options each takes, and how a config becomes an instance.
+
+A component is a class registered under a group and a name. The parameters of its constructor that come before the
+``*`` are filled in by the framework; those after it are exactly the keys of its yaml, and their annotations are the
+only schema there is:
+
+    @register("positions", "rope")
+    class Rope(Positions):
+        def __init__(self, dims: Dims, site: Site, *, base: Annotated[float, Field(gt=0)] = 10_000.0) -> None: ...
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from lightning_tx.core.errors import ConfigError, PluginError, choices, nearest
+
+PLUGIN_ENTRY_POINT = "lightning_tx.plugins"
+
+#: Every group that is open to plugins, and the package whose modules register the built-in choices.
+GROUPS: dict[str, str] = {
+    "positions": "lightning_tx.components.positions",
+    "attention": "lightning_tx.components.attention",
+    "pattern": "lightning_tx.components.pattern",
+    "norm": "lightning_tx.components.norm",
+    "block": "lightning_tx.components.block",
+    "feed_forward": "lightning_tx.components.feed_forward",
+    "adapter": "lightning_tx.components.adapter",
+    "model": "lightning_tx.model",
+    "task": "lightning_tx.tasks",
+    "data": "lightning_tx.data",
+    "tokenizer": "lightning_tx.tokenizers",
+    "optimizer": "lightning_tx.training.optimizers",
+    "schedule": "lightning_tx.training.schedules",
+    "tracking": "lightning_tx.tracking",
+}
+
+T = TypeVar("T", bound=type)
+
+_components: dict[str, dict[str, type]] = {group: {} for group in GROUPS}
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One option of a component: what ``ltx components`` prints and a yaml may set."""
+
+    name: str
+    type: str
+    default: Any
+    required: bool
+
+
+def register(group: str, name: str) -> Callable[[T], T]:
+    """Class decorator that makes a component selectable as ``group=name``.
+
+    Raises:
+        PluginError: the group does not exist, the name is taken by another class, or the constructor has options
+            that are not annotated keyword-only parameters.
+    """
+    if group not in GROUPS:
+        raise PluginError(f"There is no group {group!r} to register {name!r} in. Groups: {choices(GROUPS)}.")
+
+    def add(cls: T) -> T:
+        taken = _components[group].get(name)
+        if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise PluginError(f"{group}/{name} is claimed twice: by {_where(taken)} and by {_where(cls)}.")
+        _check_constructor(group, name, cls)
+        _components[group][name] = cls
+        schema.cache_clear()
+        return cls
+
+    return add
+
+
+def names(group: str) -> list[str]:
+    """The names registered in a group, sorted; built-in components and plugins alike."""
+    _load(group)
+    return sorted(_components[group])
+
+
+def get(group: str, name: str) -> type:
+    """The class registered as ``group/name``.
+
+    Raises:
+        ConfigError: no such name; the message lists the choices.
+    """
+    _load(group)
+    try:
+        return _components[group][name]
+    except KeyError:
+        known = names(group)
+        raise ConfigError(
+            f"{group}.name: there is no {group} {name!r}.{nearest(str(name), known)} Choices: {choices(known)}."
+        ) from None
+
+
+@cache
+def schema(cls: type) -> type[BaseModel]:
+    """The options of a component class as a strict pydantic model, read from its constructor."""
+    hints = get_type_hints(cls.__init__, include_extras=True)
+    fields: dict[str, Any] = {
+        parameter.name: (
+            hints[parameter.name],
+            ... if parameter.default is inspect.Parameter.empty else parameter.default,
+        )
+        for parameter in _keyword_only(cls)
+    }
+    return create_model(cls.__name__, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+
+
+def knobs(cls: type) -> list[Knob]:
+    """The options of a component class, in the order of its constructor."""
+    return [
+        Knob(name, _type_text(cls, name), None if field.is_required() else field.default, field.is_required())
+        for name, field in schema(cls).model_fields.items()
+    ]
+
+
+def check(group: str, config: Mapping[str, Any], where: str | None = None) -> list[str]:
+    """Every problem of one component's config, as sentences; an empty list when it can be built.
+
+    Args:
+        group: the component's group.
+        config: ``name`` and the options.
+        where: the key under which the config stands; the group itself unless told.
+    """
+    where = where or group
+    if "name" not in config:
+        return [f"{where}.name: missing. Choices: {choices(names(group))}."]
+    try:
+        cls = get(group, config["name"])
+    except ConfigError as error:
+        return [problem.replace(f"{group}.name", f"{where}.name", 1) for problem in error.problems]
+    return problems_of(schema(cls), {key: value for key, value in config.items() if key != "name"}, where)
+
+
+def options(group: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a config, checked, with the defaults filled in.
+
+    Raises:
+        ConfigError: with every problem of the config.
+    """
+    problems = check(group, config)
+    if problems:
+        raise ConfigError(problems)
+    model = schema(get(group, config["name"]))
+    checked = model(**{key: value for key, value in config.items() if key != "name"})
+    return {name: getattr(checked, name) for name in model.model_fields}
+
+
+def create(group: str, config: Mapping[str, Any], *framework: Any) -> Any:
+    """Build the component that a config names: ``framework`` fills the positional parameters, the config the rest."""
+    return get(group, config["name"])(*framework, **options(group, config))
+
+
+def problems_of(model: type[BaseModel], values: Mapping[str, Any], where: str) -> list[str]:
+    """Check plain values against a pydantic model and phrase what is wrong, one sentence per problem."""
+    try:
+        model(**values)
+    except ValidationError as error:
+        return [_sentence(model, details, where) for details in error.errors()]
+    return []
+
+
+def summary(cls: type) -> str:
+    """The first line of a component's docstring."""
+    return (inspect.getdoc(cls) or "").partition("\n")[0]
+
+
+def source(cls: type) -> str:
+    """Where a component comes from: the ``Source:`` line of its docstring."""
+    lines = (inspect.getdoc(cls) or "").splitlines()
+    return next((line.removeprefix("Source:").strip() for line in lines if line.startswith("Source:")), "")
+
+
+def _sentence(model: type[BaseModel], details: Any, where: str) -> str:
+    path = [str(part) for part in details["loc"]]
+    key = ".".join([where, *path])
+    match details["type"]:
+        case "extra_forbidden":
+            known = list(model.model_fields)
+            return f"{key}: unknown key.{nearest(path[-1], known)} Keys of {where}: {choices(known)}."
+        case "missing":
+            return f"{key}: missing; it has no default."
+        case _:
+            message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            return f"{key}: {details['input']!r} {message}."
+
+
+def _parameters(cls: type) -> list[inspect.Parameter]:
+    if cls.__init__ is object.__init__:
+        return []
+    return list(inspect.signature(cls.__init__).parameters.values())
+
+
+def _keyword_only(cls: type) -> list[inspect.Parameter]:
+    return [parameter for parameter in _parameters(cls) if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+def _check_constructor(group: str, name: str, cls: type) -> None:
+    rule = "options are annotated keyword-only parameters: __init__(self, <from the framework>, *, option: type = ...)"
+    for parameter in _parameters(cls):
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            raise PluginError(f"{group}/{name} ({_where(cls)}) takes **{parameter.name}; {rule}.")
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.annotation is inspect.Parameter.empty:
+            raise PluginError(f"{group}/{name} ({_where(cls)}): option {parameter.name!r} has no type; {rule}.")
+        if parameter.name == "name":
+            raise PluginError(f"{group}/{name} ({_where(cls)}): an option may not be called 'name'.")
+
+
+def _type_text(cls: type, name: str) -> str:
+    text = inspect.formatannotation(get_type_hints(cls.__init__)[name])
+    return text.replace("typing.", "").replace("Literal", "one of ")
+
+
+def _where(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _load(group: str) -> None:
+    if group not in GROUPS:
+        raise ConfigError(f"{group}: there is no such group.{nearest(group, GROUPS)} Groups: {choices(GROUPS)}.")
+    _import_modules(GROUPS[group])
+    load_plugins()
+
+
+@cache
+def _import_modules(package_name: str) -> None:
+    package = importlib.import_module(package_name)
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package_name}.{module.name}")
+
+
+@cache
+def load_plugins() -> tuple[str, ...]:
+    """Import every installed plugin once, which registers its components; returns their names.
+
+    Raises:
+        PluginError: a plugin does not import; the message names it.
+    """
+    loaded = []
+    for plugin in entry_points(group=PLUGIN_ENTRY_POINT):
+        try:
+            plugin.load()
+        except PluginError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"The plugin {plugin.name!r} ({plugin.value}) does not import: {type(error).__name__}: {error}"
+            ) from error
+        loaded.append(plugin.name)
+    return tuple(loaded)

@@ -1,0 +1,56 @@
+"""What a data set is to the rest of the package: documents in three splits, and a digest of them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from lightning_tx.data.storage import digest_of, digest_of_texts
+
+#: One example: ``str`` where a document is one text, ``tuple[str, str]`` where it is a pair of texts.
+Example = TypeVar("Example", str, tuple[str, str])
+
+
+@dataclass(frozen=True)
+class Splits(Generic[Example]):
+    """The documents of a data set, in order. ``test`` may be empty."""
+
+    train: Sequence[Example]
+    validation: Sequence[Example]
+    test: Sequence[Example]
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hexadecimal characters over every document's content, the order, and which split it is in."""
+        return digest_of({name: _digest_of_examples(getattr(self, name)) for name in ("train", "validation", "test")})
+
+
+class Data(ABC, Generic[Example]):
+    """Base of the group ``data``. The constructor takes options only and touches no file."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with what the options point at, one sentence each, found without loading the data.
+
+        Called for every run of a sweep before the first one starts.
+        """
+        return []
+
+    @abstractmethod
+    def load(self, cache: Path) -> Splits[Example]:
+        """Read the documents.
+
+        Args:
+            cache: folder for what is worth keeping between runs; several processes may use it at once.
+
+        Raises:
+            ConfigError: with what ``problems`` finds, or when the documents cannot be split as asked.
+        """
+
+
+def _digest_of_examples(examples: Sequence[str] | Sequence[tuple[str, str]]) -> list[int | str]:
+    # The number of texts an example has keeps a pair apart from two single texts.
+    parts = [(example,) if isinstance(example, str) else example for example in examples]
+    width = len(parts[0]) if parts else 0
+    return [width, digest_of_texts(text for part in parts for text in part)]

@@ -1,0 +1,120 @@
+"""Text from a file, or from all the text files of a folder."""
+
+import codecs
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.registry import register
+from lightning_tx.data.base import Data, Splits
+from lightning_tx.data.split import by_position, fraction_problems
+
+#: How many unusable files of a folder are named one by one.
+_NAMED_FILES = 10
+_CHUNK_BYTES = 1 << 20
+
+
+@register("data", "text_file")
+class TextFile(Data[str]):
+    """A text file, or a folder of text files, split by position as nanoGPT does.
+
+    A file is one document; a folder has one per file, in the order of their paths. Text is UTF-8; line ends become
+    ``\\n`` and a byte order mark is dropped. The first part of the characters is the training split, then come
+    validation and, if it is asked for, test.
+
+    Args:
+        path: the file or folder; relative to the working directory unless absolute.
+        glob: which files of a folder are read, at any depth.
+        validation_fraction: share of the characters that is validated on.
+        test_fraction: share of the characters, at the end, that is kept for the test.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: Annotated[str, Field(min_length=1)],
+        glob: Annotated[str, Field(min_length=1)] = "*.txt",
+        validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+        test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    ) -> None:
+        self.path = Path(path).expanduser()
+        self.glob = glob
+        self.validation_fraction = validation_fraction
+        self.test_fraction = test_fraction
+
+    def problems(self) -> list[str]:
+        """A path that is missing or holds no text, files that are empty or binary, fractions that leave nothing."""
+        problems = fraction_problems(self.validation_fraction, self.test_fraction)
+        try:
+            files = self._files()
+        except ConfigError as error:
+            return problems + error.problems
+        unusable = [problem for problem in map(_file_problem, files) if problem]
+        problems += unusable[:_NAMED_FILES]
+        if len(unusable) > _NAMED_FILES:
+            problems.append(f"data.path: {len(unusable) - _NAMED_FILES} more files below '{self.path}' are unusable.")
+        return problems
+
+    def load(self, cache: Path) -> Splits[str]:
+        """Read the files; nothing is cached.
+
+        Raises:
+            ConfigError: with what ``problems`` finds, or when a split that was asked for would be empty.
+        """
+        problems = self.problems()
+        if problems:
+            raise ConfigError(problems)
+        documents = [_read(file) for file in self._files()]
+        splits = by_position(documents, self.validation_fraction, self.test_fraction)
+        if not splits.train or not splits.validation or (self.test_fraction > 0 and not splits.test):
+            raise ConfigError(
+                f"data.path: '{self.path}' has {sum(map(len, documents))} characters, too few to split with "
+                f"validation_fraction {self.validation_fraction} and test_fraction {self.test_fraction}."
+            )
+        return splits
+
+    def _files(self) -> list[Path]:
+        if self.path.is_file():
+            return [self.path]
+        if not self.path.exists():
+            raise ConfigError(f"data.path: '{self.path}' does not exist (looked from '{Path.cwd()}').")
+        if not self.path.is_dir():
+            raise ConfigError(f"data.path: '{self.path}' is neither a file nor a folder.")
+        try:
+            files = [file for file in self.path.rglob(self.glob) if file.is_file()]
+        except (ValueError, NotImplementedError) as error:
+            raise ConfigError(f"data.glob: {self.glob!r} is not a pattern for files of a folder: {error}.") from error
+        if not files:
+            raise ConfigError(f"data.path: the folder '{self.path}' has no file that matches data.glob {self.glob!r}.")
+        return sorted(files, key=lambda file: file.relative_to(self.path).as_posix())
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8").removeprefix("\ufeff")
+
+
+def _file_problem(file: Path) -> str | None:
+    """Why a file is not text, read in chunks so that its size does not matter."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    seen = 0
+    blank = True
+    try:
+        with file.open("rb") as stream:
+            while True:
+                chunk = stream.read(_CHUNK_BYTES)
+                pending = len(decoder.getstate()[0])
+                if b"\0" in chunk:
+                    return f"data.path: '{file}' is binary, not text: byte {seen + chunk.index(0)} is zero."
+                blank = not decoder.decode(chunk, final=not chunk).lstrip("\ufeff").strip() and blank
+                seen += len(chunk)
+                if not chunk:
+                    break
+    except UnicodeDecodeError as error:
+        return f"data.path: '{file}' is not UTF-8 text: byte {seen - pending + error.start} is not valid."
+    except OSError as error:
+        return f"data.path: '{file}' cannot be read: {error.strerror}."
+    if seen == 0:
+        return f"data.path: '{file}' is empty."
+    return f"data.path: '{file}' holds nothing but white space." if blank else None

@@ -1,0 +1,58 @@
+"""From a plain dict to a checked, initialised model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from lightning_tx.core import registry
+from lightning_tx.core.errors import ConfigError, choices
+from lightning_tx.model.parts import GROUPS, Parts, check_parts
+
+
+def check_model(config: Mapping[str, Any]) -> list[str]:
+    """Every problem of the model's part of a config that shows without building it."""
+    problems: list[str] = []
+    if "model" not in config:
+        return [f"model: missing. Choices: {choices(registry.names('model'))}."]
+    problems += registry.check("model", config["model"])
+    overrides = config["model"].get("overrides", [])
+    problems += check_parts(config, overrides if isinstance(overrides, list) else [])
+    if "adapter" in config:
+        problems += registry.check("adapter", config["adapter"])
+    return problems
+
+
+def build_model(
+    config: Mapping[str, Any],
+    *,
+    vocab_size: int | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> nn.Module:
+    """Build the model that a config describes, its adapter applied, every parameter initialised.
+
+    Args:
+        config: ``model``, ``positions``, ``attention``, ``pattern``, ``norm``, ``block``, ``feed_forward`` and, if
+            there is one, ``adapter``, each with ``name`` and options; other keys are ignored.
+        vocab_size: size of the tokenizer's vocabulary, where the model's own ``vocab_size`` is null.
+        seed: seed of the initialisation.
+        device: where to build; ``"meta"`` gives shapes without values, at any size.
+
+    Raises:
+        ConfigError: with every problem of the config.
+    """
+    problems = check_model(config)
+    if problems:
+        raise ConfigError(problems)
+    parts = Parts({group: config[group] for group in GROUPS}, config["model"].get("overrides", []))
+    # Modules draw values when they are made, which initialise replaces: the caller's generator stays untouched.
+    with torch.device(device), torch.random.fork_rng(devices=[]):
+        model = registry.create("model", config["model"], parts, vocab_size)
+        parts.finish()
+        if "adapter" in config:
+            model = registry.create("adapter", config["adapter"]).apply(model)
+    if not any(parameter.is_meta for parameter in model.parameters()):
+        model.initialise(seed)
+    return model

@@ -1,0 +1,57 @@
+"""How large a model is and what a token costs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lightning_tx.model.build import build_model
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Numbers of parameters; a shared one counts once.
+
+    Attributes:
+        total: all parameters.
+        trainable: those that require a gradient.
+        active: those that take part in the computation of one token.
+    """
+
+    total: int
+    trainable: int
+    active: int
+
+
+def count_parameters(model: nn.Module) -> Counts:
+    """Count the parameters of a model, on any device."""
+    parameters = list(model.parameters())
+    total = sum(parameter.numel() for parameter in parameters)
+    trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    return Counts(total=total, trainable=trainable, active=total)
+
+
+def parameter_table(model: nn.Module, depth: int) -> list[tuple[str, int, int]]:
+    """Rows (module, total, trainable) for the modules down to a depth that hold parameters."""
+    rows = []
+    for name, module in model.named_modules():
+        if name and name.count(".") < depth and any(True for _ in module.parameters()):
+            counts = count_parameters(module)
+            rows.append((name, counts.total, counts.trainable))
+    return rows
+
+
+def forward_flops_per_token(config: Mapping[str, Any], *, vocab_size: int | None = None) -> float:
+    """Floating-point operations of a forward pass, logits included, per token of one full-length sequence.
+
+    Counted by running the model on the meta device, attention over all pairs. A training step costs about three times
+    as much.
+    """
+    model = build_model(config, vocab_size=vocab_size, device="meta")
+    tokens_BT = torch.zeros(1, model.dims.max_seq_len, dtype=torch.long, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        model.logits(model(*[tokens_BT] * model.num_inputs).x)
+    return counter.get_total_flops() / tokens_BT.numel()

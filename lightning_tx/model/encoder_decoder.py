@@ -1,0 +1,117 @@
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import Tensor
+
+from lightning_tx.core.cache import Cache
+from lightning_tx.core.context import Memory, Output
+from lightning_tx.core.registry import register
+from lightning_tx.model.language_model import LanguageModel, known_vocab_size, make_dims
+from lightning_tx.model.parts import Parts
+from lightning_tx.model.stack import LayerStack
+
+
+@register("model", "encoder_decoder")
+class EncoderDecoder(LanguageModel):
+    """Encoder-decoder: the decoder sees its own past and, by cross-attention, the whole encoded source.
+
+    One embedding serves both stacks.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762.
+
+    Args:
+        parts: the components, by group.
+        tokenizer_size: entries of the tokenizer's vocabulary, if there is one.
+        d_model: width of the residual stream.
+        num_heads: attention heads.
+        head_dim: width of a head; null for ``d_model / num_heads``.
+        d_ff: inner width of the feed-forward; null for ``4 · d_model``.
+        num_encoder_layers: depth of the encoder.
+        num_decoder_layers: depth of the decoder.
+        max_seq_len: longest sequence it is trained on, in tokens, on either side.
+        dropout: probability for embeddings and residual branches.
+        vocab_size: entries of the vocabulary; null for the tokenizer's.
+        vocab_multiple: rows of the embedding are padded to a multiple of this.
+        tie_embeddings: whether the output projection shares the embedding's weight.
+        output_bias: whether the output projection has a bias.
+        embedding_scale: factor on the embedding; null for ``sqrt(d_model)``.
+        embedding_std: the embedding's standard deviation at the start; null for ``d_model^-0.5``.
+        linear_std: that of linear layers; null for ``1 / sqrt(inputs)``.
+        overrides: other components for some layers or sites.
+    """
+
+    num_inputs = 2
+
+    def __init__(
+        self,
+        parts: Parts,
+        tokenizer_size: int | None,
+        *,
+        d_model: Annotated[int, Field(gt=0)] = 128,
+        num_heads: Annotated[int, Field(gt=0)] = 4,
+        head_dim: Annotated[int, Field(gt=0)] | None = None,
+        d_ff: Annotated[int, Field(gt=0)] | None = None,
+        num_encoder_layers: Annotated[int, Field(gt=0)] = 4,
+        num_decoder_layers: Annotated[int, Field(gt=0)] = 4,
+        max_seq_len: Annotated[int, Field(gt=0)] = 128,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        vocab_size: Annotated[int, Field(gt=0)] | None = None,
+        vocab_multiple: Annotated[int, Field(gt=0)] = 64,
+        tie_embeddings: bool = True,
+        output_bias: bool = False,
+        embedding_scale: Annotated[float, Field(gt=0)] | None = None,
+        embedding_std: Annotated[float, Field(gt=0)] | None = None,
+        linear_std: Annotated[float, Field(gt=0)] | None = None,
+        overrides: list[dict[str, Any]] = [],  # noqa: B006
+    ) -> None:
+        vocab_size = known_vocab_size(vocab_size, tokenizer_size)
+        dims = make_dims(
+            vocab_size=vocab_size,
+            vocab_multiple=vocab_multiple,
+            d_model=d_model,
+            num_heads=num_heads,
+            head_dim=head_dim,
+            d_ff=d_ff,
+            encoder_layers=num_encoder_layers,
+            decoder_layers=num_decoder_layers,
+            max_seq_len=max_seq_len,
+            dropout=dropout,
+        )
+        super().__init__(
+            dims,
+            vocab_size=vocab_size,
+            tie_embeddings=tie_embeddings,
+            output_bias=output_bias,
+            embedding_scale=embedding_scale,
+            embedding_std=embedding_std,
+            linear_std=linear_std,
+        )
+        self.encoder = LayerStack(
+            parts, dims, "encoder", ("self_attention", "feed_forward"), causal=False, depth=num_encoder_layers
+        )
+        roles = ("self_attention", "cross_attention", "feed_forward")
+        self.decoder = LayerStack(parts, dims, "decoder", roles, causal=True, depth=num_decoder_layers)
+
+    def encode(self, source_BS: Tensor, token_mask_BS: Tensor | None = None) -> tuple[Memory, Output]:
+        """Source ids [B, S] to what the decoder reads; the output carries the encoder's losses and stats."""
+        output = self.encoder(self.embed(source_BS), token_mask_BT=token_mask_BS)
+        return Memory(output.x, token_mask_BS), output
+
+    def decode(
+        self, tokens_BT: Tensor, memory: Memory, *, token_mask_BT: Tensor | None = None, cache: Cache | None = None
+    ) -> Output:
+        """Target ids [B, T] and the encoded source to states [B, T, D]."""
+        return self.decoder(self.embed(tokens_BT), token_mask_BT=token_mask_BT, cache=cache, memory=memory)
+
+    def forward(
+        self,
+        source_BS: Tensor,
+        tokens_BT: Tensor,
+        *,
+        source_token_mask_BS: Tensor | None = None,
+        token_mask_BT: Tensor | None = None,
+    ) -> Output:
+        """Source ids [B, S] and target ids [B, T] to states [B, T, D] of the target; masks are True at real tokens."""
+        memory, encoded = self.encode(source_BS, source_token_mask_BS)
+        decoded = self.decode(tokens_BT, memory, token_mask_BT=token_mask_BT)
+        return Output.gather(decoded.x, [encoded, decoded])

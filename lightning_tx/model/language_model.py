@@ -1,0 +1,112 @@
+"""What the topologies have in common: sizes, the token embedding, and the projection to the vocabulary."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from lightning_tx.core.dims import Dims, head_dim_of
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.model.init import initialise
+
+
+def padded(vocab_size: int, multiple: int) -> int:
+    """``vocab_size`` rounded up to a multiple."""
+    return -(-vocab_size // multiple) * multiple
+
+
+def make_dims(
+    *,
+    vocab_size: int,
+    vocab_multiple: int,
+    d_model: int,
+    num_heads: int,
+    head_dim: int | None,
+    d_ff: int | None,
+    encoder_layers: int,
+    decoder_layers: int,
+    max_seq_len: int,
+    dropout: float,
+) -> Dims:
+    """The sizes of a model from its options; ``d_ff`` is four times ``d_model`` where not given.
+
+    Raises:
+        ConfigError: ``num_heads`` does not divide ``d_model``.
+    """
+    return Dims(
+        d_model=d_model,
+        num_heads=num_heads,
+        head_dim=head_dim_of(d_model, num_heads, head_dim),
+        d_ff=4 * d_model if d_ff is None else d_ff,
+        encoder_layers=encoder_layers,
+        decoder_layers=decoder_layers,
+        vocab_size=padded(vocab_size, vocab_multiple),
+        max_seq_len=max_seq_len,
+        dropout=dropout,
+    )
+
+
+class LanguageModel(nn.Module):
+    """Base of the topologies: embeds tokens and projects states to the vocabulary.
+
+    ``forward`` returns states, not logits, so that a loss can project them piece by piece; ``logits`` projects.
+
+    The embedding starts with ``embedding_std`` and is multiplied by ``embedding_scale``. The defaults belong
+    together: entries of std ``d_model^-0.5`` times ``sqrt(d_model)`` enter the stack with variance 1, and the same
+    matrix used as output projection gives logits of variance 1.
+
+    Attributes:
+        dims: the sizes.
+        vocab_size: entries of the vocabulary that stand for something; the embedding may have more rows.
+        token_embedding: [V, D].
+        lm_head: linear from D to V; shares the embedding's weight if tied.
+        num_inputs: how many sequences of token ids ``forward`` takes.
+    """
+
+    num_inputs: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        dims: Dims,
+        *,
+        vocab_size: int,
+        tie_embeddings: bool,
+        output_bias: bool,
+        embedding_scale: float | None,
+        embedding_std: float | None,
+        linear_std: float | None,
+    ) -> None:
+        super().__init__()
+        self.dims = dims
+        self.vocab_size = vocab_size
+        self.embedding_scale = dims.d_model**0.5 if embedding_scale is None else embedding_scale
+        self._embedding_std = dims.d_model**-0.5 if embedding_std is None else embedding_std
+        self._linear_std = linear_std
+        self.token_embedding = nn.Embedding(dims.vocab_size, dims.d_model)
+        self.lm_head = nn.Linear(dims.d_model, dims.vocab_size, bias=output_bias)
+        if tie_embeddings:
+            self.lm_head.weight = self.token_embedding.weight
+
+    def embed(self, tokens_BT: Tensor) -> Tensor:
+        """Token ids [B, T] to scaled embeddings [B, T, D]."""
+        return self.token_embedding(tokens_BT) * self.embedding_scale
+
+    def logits(self, x_BTD: Tensor) -> Tensor:
+        """States [B, T, D] to scores over the vocabulary [B, T, V]; rows added as padding included."""
+        return self.lm_head(x_BTD)
+
+    def initialise(self, seed: int) -> None:
+        """Fill every parameter as a function of the seed and its name."""
+        initialise(self, seed=seed, linear_std=self._linear_std, embedding_std=self._embedding_std)
+
+
+def known_vocab_size(own: int | None, tokenizer: int | None) -> int:
+    """The size of the vocabulary: the model's option, else the tokenizer's.
+
+    Raises:
+        ConfigError: neither is known, or the model's is smaller than the tokenizer's.
+    """
+    if own is None and tokenizer is None:
+        raise ConfigError("model.vocab_size: null takes the tokenizer's, but there is no tokenizer; set a number.")
+    if own is not None and tokenizer is not None and own < tokenizer:
+        raise ConfigError(f"model.vocab_size: {own} is smaller than the tokenizer's vocabulary of {tokenizer}.")
+    return own if own is not None else tokenizer or 0

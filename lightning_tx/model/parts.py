@@ -1,0 +1,157 @@
+"""Which component stands where: the group configs of a model, with its overrides, turned into instances."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from lightning_tx.core import registry
+from lightning_tx.core.context import Absent, Sublayer
+from lightning_tx.core.dims import Dims, PatternFunction, Role, Site, Stack
+from lightning_tx.core.errors import ConfigError, choices, nearest
+
+#: The groups a model is assembled from.
+GROUPS = ("positions", "attention", "pattern", "norm", "block", "feed_forward")
+#: Where in a layer an override may apply.
+SITES = ("self_attention", "cross_attention", "feed_forward")
+STACKS = ("encoder", "decoder")
+
+Config = Mapping[str, Any]
+
+
+class Parts:
+    """The components of one model, chosen by config.
+
+    An override narrows where it applies by ``stack``, ``layers`` (an index, a list of indices, or a slice such as
+    ``"1::2"``) and ``site``, and names a component for one or more groups:
+
+        [{"layers": "1::2", "feed_forward": {"name": "moe"}}, {"site": "cross_attention", "attention": {...}}]
+
+    Later overrides win. Problems with the components met while building are collected in ``problems``, so that the
+    model can report all of them at once.
+    """
+
+    def __init__(self, configs: Mapping[str, Config], overrides: Sequence[Config] = ()) -> None:
+        self.configs = configs
+        self.overrides = overrides
+        self.problems: list[str] = []
+        self._used: set[int] = set()
+
+    def positions(self, dims: Dims, stack: Stack, *, causal: bool, depth: int) -> nn.Module:
+        """The positions of a stack."""
+        site = Site(
+            stack=stack, role="positions", causal=causal, layer=0, depth=depth, make_norm=self.norm_maker(stack, None)
+        )
+        return self._create("positions", self.config("positions", stack, None), dims, site)
+
+    def block(self, dims: Dims, stack: Stack, layer: int, roles: Sequence[Role], *, causal: bool, depth: int) -> Any:
+        """One layer with the sublayers of the given roles; those whose choice is ``none`` are left out."""
+        make_norm = self.norm_maker(stack, layer)
+        site = Site(stack=stack, role="block", causal=causal, layer=layer, depth=depth, make_norm=make_norm)
+        sublayers: dict[str, Sublayer] = {}
+        for role in roles:
+            pattern = None
+            if role == "self_attention":
+                pattern = self._pattern(stack, layer)
+            group = "feed_forward" if role == "feed_forward" else "attention"
+            config = self.config(group, stack, layer, role)
+            sublayer = self._create(group, config, dims, replace(site, role=role, pattern=pattern))
+            if not isinstance(sublayer, Absent):
+                sublayers[role] = sublayer
+        return self._create("block", self.config("block", stack, layer), dims, site, sublayers, make_norm)
+
+    def _pattern(self, stack: Stack, layer: int) -> PatternFunction | None:
+        pattern = self._create("pattern", self.config("pattern", stack, layer, "self_attention"))
+        probe = torch.zeros(1, 1, dtype=torch.long)
+        return None if pattern(probe, probe) is None else pattern
+
+    def norm_maker(self, stack: Stack, layer: int | None) -> Any:
+        """A function from a width to the norm of a layer, or of the stack's end for ``layer=None``."""
+        config = self.config("norm", stack, layer)
+        return lambda width: self._create("norm", config, width)
+
+    def config(self, group: str, stack: Stack, layer: int | None, role: Role | None = None) -> Config:
+        """The config of a group at one place; ``layer=None`` is what a stack has once."""
+        config = self.configs[group]
+        for index, override in enumerate(self.overrides):
+            if group in override and _applies(override, stack, layer, role):
+                self._used.add(index)
+                config = override[group]
+        return config
+
+    def finish(self) -> None:
+        """To be called when the model is assembled.
+
+        Raises:
+            ConfigError: with everything that was wrong: components that do not fit, overrides that apply nowhere.
+        """
+        for index, override in enumerate(self.overrides):
+            if index not in self._used:
+                self.problems.append(f"model.overrides[{index}]: {dict(override)} applies nowhere in this model.")
+        if self.problems:
+            raise ConfigError(self.problems)
+
+    def _create(self, group: str, config: Config, *framework: Any) -> Any:
+        try:
+            return registry.create(group, config, *framework)
+        except ConfigError as error:
+            self.problems += error.problems
+            return Sublayer()
+
+
+def check_parts(configs: Mapping[str, Config], overrides: Sequence[Any]) -> list[str]:
+    """Every problem of the group configs and the overrides that shows without building the model."""
+    problems: list[str] = []
+    for group in GROUPS:
+        if group not in configs:
+            problems.append(f"{group}: missing. Choices: {choices(registry.names(group))}.")
+        else:
+            problems += registry.check(group, configs[group])
+    known = {"layers", "stack", "site", *GROUPS}
+    for index, override in enumerate(overrides):
+        where = f"model.overrides[{index}]"
+        if not isinstance(override, Mapping) or not set(override) & set(GROUPS):
+            problems.append(f"{where}: {override!r} names no component group. Groups: {choices(GROUPS)}.")
+            continue
+        for key in set(override) - known:
+            problems.append(f"{where}.{key}: unknown key.{nearest(str(key), known)} Keys: {choices(known)}.")
+        for key, options in (("stack", STACKS), ("site", SITES)):
+            if key in override and override[key] not in options:
+                problems.append(f"{where}.{key}: {override[key]!r} is none of: {choices(options)}.")
+        if "layers" in override and not _is_layers(override["layers"]):
+            problems.append(
+                f"{where}.layers: {override['layers']!r} is neither an index, a list of indices nor a slice as '1::2'."
+            )
+        for group in set(override) & set(GROUPS):
+            config = override[group]
+            if isinstance(config, Mapping):
+                problems += registry.check(group, config, f"{where}.{group}")
+            else:
+                problems.append(f"{where}.{group}: {config!r} is not a mapping with a 'name'.")
+    return problems
+
+
+def _applies(override: Config, stack: Stack, layer: int | None, role: Role | None) -> bool:
+    if override.get("stack", stack) != stack or override.get("site", role) != role:
+        return False
+    return "layers" not in override or (layer is not None and _selects(override["layers"], layer))
+
+
+def _selects(layers: int | str | list[int], layer: int) -> bool:
+    if isinstance(layers, list):
+        return layer in layers
+    if isinstance(layers, str) and ":" in layers:
+        bounds = (int(part) if part else None for part in layers.split(":"))
+        return layer in range(sys.maxsize)[slice(*bounds)]
+    return layer == int(layers)
+
+
+def _is_layers(value: Any) -> bool:
+    if isinstance(value, str):
+        parts = value.split(":")
+        return 1 <= len(parts) <= 3 and value != "" and all(part == "" or part.isdecimal() for part in parts)
+    indices = value if isinstance(value, list) else [value]
+    return all(isinstance(index, int) and not isinstance(index, bool) and index >= 0 for index in indices)

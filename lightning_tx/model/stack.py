@@ -1,0 +1,105 @@
+"""A stack of layers: encoder or decoder, the part of a model that does not know about vocabularies."""
+
+from functools import partial
+
+from torch import Tensor, nn
+
+from lightning_tx.core.cache import Cache
+from lightning_tx.core.context import Context, Memory, Output
+from lightning_tx.core.dims import Dims, Role, Stack
+from lightning_tx.core.masks import Mask, positions_in_rows
+from lightning_tx.model.parts import Parts
+
+
+class LayerStack(nn.Module):
+    """Positions, layers and the final norm, if the last block wants one.
+
+    Args:
+        parts: where the components come from.
+        dims: the sizes.
+        stack: which stack this is.
+        roles: the sublayers of each layer, in order.
+        causal: whether self-attention looks at the past only.
+        depth: number of layers.
+    """
+
+    def __init__(
+        self, parts: Parts, dims: Dims, stack: Stack, roles: tuple[Role, ...], *, causal: bool, depth: int
+    ) -> None:
+        super().__init__()
+        self.causal = causal
+        self.positions = parts.positions(dims, stack, causal=causal, depth=depth)
+        self.dropout = nn.Dropout(dims.dropout)
+        self.layers = nn.ModuleList(
+            parts.block(dims, stack, layer, roles, causal=causal, depth=depth) for layer in range(depth)
+        )
+        last = self.layers[-1]
+        self.final_norm = parts.norm_maker(stack, None)(dims.d_model) if last.needs_final_norm else nn.Identity()
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        *,
+        positions_BT: Tensor | None = None,
+        documents_BT: Tensor | None = None,
+        token_mask_BT: Tensor | None = None,
+        cache: Cache | None = None,
+        memory: Memory | None = None,
+    ) -> Output:
+        """Run embedded tokens [B, T, D] through the layers.
+
+        Args:
+            x_BTD: embedded tokens; with a cache, the new ones only.
+            positions_BT: position of each token; None to count the real tokens of each document.
+            documents_BT: document of each token, for several in one row; attention stays inside a document.
+            token_mask_BT: True at real tokens; None where there is no padding. Outputs at padding are unspecified.
+            cache: what was kept of earlier tokens; a generation that has padding or documents passes them each time.
+            memory: an encoder's output, for cross-attention.
+        """
+        mask = self._mask(x_BTD, positions_BT, documents_BT, token_mask_BT, cache)
+        positions = mask.q_positions
+        context = Context(
+            mask=mask,
+            rotate=partial(self._rotate, positions),
+            bias=self.positions.bias,
+            token_mask_BT=token_mask_BT,
+            cache=cache,
+            memory=memory,
+        )
+        x_BTD = self.dropout(self.positions.embed(x_BTD, positions))
+        outputs: list[Output] = []
+        for layer in self.layers:
+            outputs.append(layer(x_BTD, context))
+            x_BTD = outputs[-1].x
+        return Output.gather(self.final_norm(x_BTD), outputs)
+
+    def _rotate(self, positions_BT: Tensor, x_BHTK: Tensor) -> Tensor:
+        return self.positions.rotate(x_BHTK, positions_BT)
+
+    def _mask(
+        self,
+        x_BTD: Tensor,
+        positions: Tensor | None,
+        documents: Tensor | None,
+        token_mask: Tensor | None,
+        cache: Cache | None,
+    ) -> Mask:
+        new, past = x_BTD.shape[1], 0 if cache is None else cache.length
+        in_order = positions is None and documents is None and token_mask is None
+        held = {"documents": documents, "token_mask": token_mask, "positions": positions}
+        if cache is not None:
+            held = cache.extend(new, **held)
+        k_documents, k_token_mask, k_positions = held["documents"], held["token_mask"], held["positions"]
+        if k_positions is None:
+            k_positions = positions_in_rows(
+                past + new, token_mask=k_token_mask, documents=k_documents, device=x_BTD.device
+            )
+        return Mask(
+            q_positions=k_positions[:, past:],
+            k_positions=k_positions,
+            causal=self.causal,
+            in_order=in_order,
+            q_documents=documents,
+            k_documents=k_documents,
+            k_token_mask=k_token_mask,
+        )
