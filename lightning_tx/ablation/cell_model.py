@@ -35,10 +35,11 @@ class CellModel:
         runs: every (cell index, seed index) that has a run.
         num_seeds: number of different seeds.
         means: the cells' estimates, shape [cells]; only contrasts inside one component mean anything.
-        spread: their covariance divided by the noise variance, shape [cells, cells].
+        spread: covariance of the coefficients divided by the noise variance, shape [columns, columns], cells first.
+        design: the dummy columns, cells first, shape [runs, columns].
         components: number of the component each cell belongs to, shape [cells]; cells that share seeds, directly or
             through other cells, can be compared, others cannot.
-        residuals: shape [runs of the table].
+        residuals: shape [runs].
         degrees_of_freedom: of the pooled variance; 0 when nothing is replicated.
         variance: the pooled noise variance; None without degrees of freedom.
         rounding: size below which a difference is rounding.
@@ -49,6 +50,7 @@ class CellModel:
     num_seeds: int
     means: NDArray[np.float64]
     spread: NDArray[np.float64]
+    design: NDArray[np.float64]
     components: NDArray[np.int32]
     residuals: NDArray[np.float64]
     degrees_of_freedom: int
@@ -66,7 +68,8 @@ class CellModel:
             estimate = 0.0
         if self.variance is None:
             return estimate, None
-        return estimate, float(np.sqrt(weights @ self.spread @ weights * self.variance))
+        spread = self.spread[: len(weights), : len(weights)]
+        return estimate, float(np.sqrt(weights @ spread @ weights * self.variance))
 
 
 def fit(table: pd.DataFrame, columns: Sequence[str]) -> CellModel:
@@ -98,7 +101,8 @@ def fit(table: pd.DataFrame, columns: Sequence[str]) -> CellModel:
         runs=frozenset(zip(cell.tolist(), seed.tolist(), strict=True)),
         num_seeds=len(seeds),
         means=np.asarray(result.params)[: len(cells)],
-        spread=np.asarray(result.normalized_cov_params)[: len(cells), : len(cells)],
+        spread=np.asarray(result.normalized_cov_params),
+        design=design,
         components=components,
         residuals=np.asarray(result.resid),
         degrees_of_freedom=degrees,

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from lightning_tx.ablation.cell_model import SEED, VALUE, cell_keys, fit, one_hot
+from lightning_tx.ablation.statistics import holm
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ def interactions(table: pd.DataFrame, factors: Sequence[str], matched_on: Sequen
         if degrees:
             gain = max(rest - rest_with, 0.0) / degrees
             tested.append((pair, _p_value(gain, degrees, model.variance, model.degrees_of_freedom, model.rounding)))
-    if not tested:
-        return []
-    corrected = multipletests([p_value for _, p_value in tested], method="holm")[1].tolist()
+    corrected = holm([p_value for _, p_value in tested])
     return [Interaction(pair, p_value) for (pair, _), p_value in zip(tested, corrected, strict=True)]
 
 

@@ -1,7 +1,7 @@
 """Whether one combination varies far more between seeds than the others, which the pooled variance assumes not.
 
-Each combination is compared with the variance of a model fitted to all the others, by an F-test that counts every
-combination as one comparison.
+Each combination is compared with the model fitted to all the others, by an F-test on what its runs add to the sum of
+squares; every combination counts as one comparison.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy import stats
 
-from lightning_tx.ablation.cell_model import ROUNDING, SEED, VALUE, cell_keys
+from lightning_tx.ablation.cell_model import fit
 
 #: The remark appears without cause in one study of a hundred.
 ALPHA = 0.01
@@ -34,7 +33,7 @@ class UnevenSpread:
 
 
 def uneven_spread(table: pd.DataFrame, columns: Sequence[str]) -> UnevenSpread | None:
-    """The combination whose runs vary too much, or None; looks only at three or more that all ran the same seeds.
+    """The combination whose runs vary too much, or None; also None where the runs are too few to tell.
 
     Args:
         table: as for ``statistics.effects``.
@@ -42,31 +41,24 @@ def uneven_spread(table: pd.DataFrame, columns: Sequence[str]) -> UnevenSpread |
     """
     if table.empty or not columns:
         return None
-    keys = cell_keys(table, columns)
-    cells = list(dict.fromkeys(keys))
-    seeds = list(dict.fromkeys(table[SEED]))
-    value_of = dict(zip(zip(keys, table[SEED], strict=True), table[VALUE], strict=True))
-    if len(cells) < 3 or len(seeds) < 2 or not len(table) == len(value_of) == len(cells) * len(seeds):
+    model = fit(table, columns)
+    if not model.variance:
         return None
-    values = np.array([[value_of[cell, seed] for seed in seeds] for cell in cells], dtype=np.float64)
-    ranked = max(range(len(cells)), key=lambda index: _excess(values, index)[0])
-    excess, spread, others = _excess(values, ranked)
-    degrees = len(seeds) - 1
-    if len(cells) * stats.f.sf(excess, degrees, (len(cells) - 2) * degrees) >= ALPHA:
+    total = model.variance * model.degrees_of_freedom
+    found: list[tuple[float, UnevenSpread]] = []
+    for index, cell in enumerate(model.cells):
+        rows = model.design[:, index] == 1
+        # Leaving rows out of a least-squares fit lowers its sum of squares by e' (I - H)^-1 e over those rows.
+        left = np.eye(int(rows.sum())) - model.design[rows] @ model.spread @ model.design[rows].T
+        own = float(model.residuals[rows] @ np.linalg.pinv(left, rtol=1e-9) @ model.residuals[rows])
+        own_degrees = int(np.linalg.matrix_rank(left, tol=1e-9))
+        degrees = model.degrees_of_freedom - own_degrees
+        others = max(total - own, 0.0)
+        if own_degrees and degrees and others > model.rounding**2:
+            ratio = (own / own_degrees) / (others / degrees)
+            p_value = float(stats.f.sf(ratio, own_degrees, degrees))
+            found.append((p_value, UnevenSpread(cell, (own / own_degrees) ** 0.5, (others / degrees) ** 0.5)))
+    if not found:
         return None
-    return UnevenSpread(cells[ranked], spread, others)
-
-
-def _excess(values: NDArray[np.float64], index: int) -> tuple[float, float, float]:
-    """Variance of one row over that of the others, and both as standard deviations; ``values`` is [cells, seeds]."""
-    rest = np.delete(values, index, axis=0)
-    shifts = rest.mean(axis=0) - rest.mean()
-    noise = rest - rest.mean(axis=1, keepdims=True) - shifts
-    degrees = values.shape[1] - 1
-    others = float((noise**2).sum()) / ((len(rest) - 1) * degrees)
-    own_noise = values[index] - values[index].mean() - shifts
-    # The shifts are estimated from the other rows: their error is in the row's noise and taken off again.
-    own = float((own_noise**2).sum()) / degrees / (1 + 1 / len(rest))
-    if others <= (ROUNDING * np.abs(values).max()) ** 2:
-        return 0.0, own**0.5, others**0.5
-    return own / others, own**0.5, others**0.5
+    p_value, worst = min(found, key=lambda entry: entry[0])
+    return worst if p_value * len(found) < ALPHA else None

@@ -44,7 +44,7 @@ def attend(
     if bias_BHTS is None:
         out = _kernel(q_BHTK, k_BGSK, v_BGSK, allowed, False, scale, dropout)
     else:
-        scores = bias_BHTS.to(q_BHTK.dtype).masked_fill(~allowed, float("-inf"))
+        scores = bias_BHTS.masked_fill(~allowed, float("-inf"))
         out = _kernel(q_BHTK, k_BGSK, v_BGSK, scores, False, scale, dropout)
     return out * allowed.any(dim=-1, keepdim=True)
 
@@ -53,6 +53,8 @@ def _kernel(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None, dropout: float
 ) -> Tensor:
     if q.device.type != "cpu":
+        if mask is not None and mask.is_floating_point():
+            mask = mask.to(q.dtype)
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
     # On the CPU autocast would hand this kernel bfloat16, where it is many times slower on short sequences.
     with torch.autocast("cpu", enabled=False):

@@ -47,8 +47,8 @@ class Cache:
     def select(self, rows: Tensor) -> None:
         """Keep these rows of the batch, in this order; rows may repeat (beams) or go (finished sequences)."""
         for growing in self._rows.values():
-            if growing.held.shape[0] > 1:
-                growing.select(rows)
+            shared = growing.held.shape[0] == 1
+            growing.select(torch.zeros_like(rows) if shared else rows)
         for layer in self._layers.values():
             for growing in layer.values():
                 growing.select(rows)
@@ -80,7 +80,7 @@ class _Growing:
     def append(self, new: Tensor) -> Tensor:
         end = self.length + new.shape[self.dim]
         if self.buffer is None or end > self.buffer.shape[self.dim]:
-            shape = list(new.shape)
+            shape = list(new.shape if self.buffer is None else self.buffer.shape)
             shape[self.dim] = max(end, 2 * self.length)
             grown = torch.empty(shape, dtype=new.dtype, device=new.device)
             if self.buffer is not None:

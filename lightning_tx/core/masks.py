@@ -86,12 +86,15 @@ def positions_in_rows(
     They count real tokens, so that padding on the left shifts nothing (padding itself is clamped to 0), and start
     again at 0 in each packed document.
     """
-    index = torch.arange(length, device=device)[None]
+    index = before = torch.arange(length, device=device)[None]
     if token_mask is not None:
-        index = (token_mask.long().cumsum(dim=1) - 1).clamp(min=0)
+        real = token_mask.long()
+        index = real.cumsum(dim=1) - 1
+        before = index + 1 - real
     if documents is None:
-        return index
+        return index.clamp(min=0)
     starts = torch.ones_like(documents, dtype=torch.bool)
     starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    first_of_document = torch.where(starts, index, 0).cummax(dim=1).values
-    return (index - first_of_document).clamp(min=0)
+    # Counted by the real tokens before it, a document starts at its first real token, whatever padding it opens with.
+    before_document = torch.where(starts, before, 0).cummax(dim=1).values
+    return (index - before_document).clamp(min=0)

@@ -94,7 +94,7 @@ def get(group: str, name: str) -> type:
     _load(group)
     try:
         return _components[group][name]
-    except KeyError:
+    except (KeyError, TypeError):  # a TypeError where a config's name is a list or a mapping
         known = names(group)
         raise ConfigError(
             f"{group}.name: there is no {group} {name!r}.{nearest(str(name), known)} Choices: {choices(known)}."
@@ -132,6 +132,8 @@ def check(group: str, config: Mapping[str, Any], where: str | None = None) -> li
         where: the key under which the config stands; the group itself unless told.
     """
     where = where or group
+    if not isinstance(config, Mapping):
+        return [f"{where}: {config!r} is not a mapping with a 'name'."]
     if "name" not in config:
         return [f"{where}.name: missing. Choices: {choices(names(group))}."]
     try:
@@ -175,9 +177,11 @@ def summary(cls: type) -> str:
 
 
 def source(cls: type) -> str:
-    """Where a component comes from: the ``Source:`` line of its docstring."""
-    lines = (inspect.getdoc(cls) or "").splitlines()
-    return next((line.removeprefix("Source:").strip() for line in lines if line.startswith("Source:")), "")
+    """Where a component comes from: the paragraph of its docstring that starts with ``Source:``."""
+    for paragraph in (inspect.getdoc(cls) or "").split("\n\n"):
+        if paragraph.startswith("Source:"):
+            return " ".join(paragraph.removeprefix("Source:").split())
+    return ""
 
 
 def _sentence(model: type[BaseModel], details: Any, where: str) -> str:

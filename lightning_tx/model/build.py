@@ -17,7 +17,7 @@ def check_model(config: Mapping[str, Any]) -> list[str]:
     if "model" not in config:
         return [f"model: missing. Choices: {choices(registry.names('model'))}."]
     problems += registry.check("model", config["model"])
-    overrides = config["model"].get("overrides", [])
+    overrides = config["model"].get("overrides", []) if isinstance(config["model"], Mapping) else []
     problems += check_parts(config, overrides if isinstance(overrides, list) else [])
     if "adapter" in config:
         problems += registry.check("adapter", config["adapter"])

@@ -41,6 +41,7 @@ class EncoderDecoder(LanguageModel):
     """
 
     num_inputs = 2
+    causal = True
 
     def __init__(
         self,

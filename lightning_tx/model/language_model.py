@@ -60,9 +60,11 @@ class LanguageModel(nn.Module):
         token_embedding: [V, D].
         lm_head: linear from D to V; shares the embedding's weight if tied.
         num_inputs: how many sequences of token ids ``forward`` takes.
+        causal: whether a state depends on no later token of its sequence.
     """
 
     num_inputs: ClassVar[int] = 1
+    causal: ClassVar[bool]
 
     def __init__(
         self,

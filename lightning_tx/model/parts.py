@@ -38,7 +38,7 @@ class Parts:
         self.configs = configs
         self.overrides = overrides
         self.problems: list[str] = []
-        self._used: set[int] = set()
+        self._used: set[tuple[int, str]] = set()
 
     def positions(self, dims: Dims, stack: Stack, *, causal: bool, depth: int) -> nn.Module:
         """The positions of a stack."""
@@ -78,7 +78,7 @@ class Parts:
         config = self.configs[group]
         for index, override in enumerate(self.overrides):
             if group in override and _applies(override, stack, layer, role):
-                self._used.add(index)
+                self._used.add((index, group))
                 config = override[group]
         return config
 
@@ -89,8 +89,11 @@ class Parts:
             ConfigError: with everything that was wrong: components that do not fit, overrides that apply nowhere.
         """
         for index, override in enumerate(self.overrides):
-            if index not in self._used:
-                self.problems.append(f"model.overrides[{index}]: {dict(override)} applies nowhere in this model.")
+            self.problems += [
+                f"model.overrides[{index}]: {dict(override)}: its {group} applies nowhere in this model."
+                for group in GROUPS
+                if group in override and (index, group) not in self._used
+            ]
         if self.problems:
             raise ConfigError(self.problems)
 
@@ -99,7 +102,15 @@ class Parts:
             return registry.create(group, config, *framework)
         except ConfigError as error:
             self.problems += error.problems
-            return Sublayer()
+            return _Failed()
+
+
+class _Failed(Sublayer):
+    """Stands in for a component that could not be built, so that the problems of the others show too."""
+
+    needs_final_norm = False
+
+    def forward(self, *_: Any) -> None: ...
 
 
 def check_parts(configs: Mapping[str, Config], overrides: Sequence[Any]) -> list[str]:
@@ -152,6 +163,8 @@ def _selects(layers: int | str | list[int], layer: int) -> bool:
 def _is_layers(value: Any) -> bool:
     if isinstance(value, str):
         parts = value.split(":")
-        return 1 <= len(parts) <= 3 and value != "" and all(part == "" or part.isdecimal() for part in parts)
+        step_is_zero = len(parts) == 3 and parts[2].isdecimal() and int(parts[2]) == 0
+        numbers = all(part == "" or part.isdecimal() for part in parts)
+        return 1 <= len(parts) <= 3 and value != "" and numbers and not step_is_zero
     indices = value if isinstance(value, list) else [value]
     return all(isinstance(index, int) and not isinstance(index, bool) and index >= 0 for index in indices)

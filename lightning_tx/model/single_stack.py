@@ -37,7 +37,6 @@ class SingleStack(LanguageModel):
     """
 
     name: ClassVar[Stack]
-    causal: ClassVar[bool]
 
     def __init__(
         self,

@@ -28,8 +28,10 @@ class LoraLinear(nn.Linear):
         self.lora_B = nn.Parameter(torch.zeros(linear.out_features, rank, dtype=like.dtype, device=like.device))
         self.scale = scale
         self.dropout = nn.Dropout(dropout)
-        # Kaiming-uniform with a = sqrt(5), as the paper's code does: a bound of 1 / sqrt(inputs).
-        self.initial = {"lora_A": Uniform(1 / math.sqrt(linear.in_features)), "lora_B": Constant(0.0)}
+        # Kaiming-uniform with a = sqrt(5), as the paper's code does: a bound of 1 / sqrt(inputs). The base keeps the
+        # schemes that it may have declared.
+        own = {"lora_A": Uniform(1 / math.sqrt(linear.in_features)), "lora_B": Constant(0.0)}
+        self.initial = vars(linear).get("initial", {}) | own
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out]."""

@@ -1,0 +1,55 @@
+"""Configs as dotted keys, and their values as text."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+#: Stands for a key that a config does not have, e.g. ``adapter.rank`` beside ``adapter=none``.
+ABSENT = "-"
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested config as ``{dotted key: value}``; items of lists are numbered, empty containers are values."""
+    if isinstance(config, Mapping) and config:
+        items: Iterable[tuple[Any, Any]] = config.items()
+    elif isinstance(config, list | tuple) and config:
+        items = enumerate(config)
+    else:
+        return {prefix: config} if prefix else {}
+    flat = {}
+    for key, value in items:
+        flat.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
+
+
+def below(keys: Iterable[str]) -> Callable[[str], bool]:
+    """A test for whether a dotted key is one of ``keys`` or lies below one."""
+    exact = set(keys)
+    prefixes = tuple(key + "." for key in exact)
+    return lambda key: key in exact or key.startswith(prefixes)
+
+
+def fingerprint(flat: Mapping[str, Any], key: str) -> str:
+    """A value as text by which it is compared: ``1`` and ``1.0`` agree, ``1`` and ``true`` do not, nor does absence."""
+    if key not in flat:
+        return ""
+    value = flat[key]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = float(value)
+    return json.dumps(value, default=str)
+
+
+def label_of(value: Any) -> str:
+    """A config's value as a label, spelled as in yaml."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return one_spelling(str(value))
+
+
+def one_spelling(label: str) -> str:
+    """``1e-3`` and ``0.001`` are one level."""
+    try:
+        number = float(label)
+    except ValueError:
+        return label
+    return f"{number:.12g}"

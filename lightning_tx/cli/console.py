@@ -1,0 +1,21 @@
+"""The terminal."""
+
+import os
+import shutil
+
+from rich.console import Console
+
+#: Where output goes to no terminal, lines are this long.
+FILE_WIDTH = 100
+
+
+def console() -> Console:
+    """The terminal that output goes to."""
+    is_terminal = Console().is_terminal
+    width = None if is_terminal or "COLUMNS" in os.environ else FILE_WIDTH
+    return Console(width=width, highlight=False, soft_wrap=False)
+
+
+def terminal_width() -> int:
+    """Columns of the terminal."""
+    return shutil.get_terminal_size((FILE_WIDTH, 24)).columns

@@ -1,0 +1,112 @@
+"""``ltx report``: the effects that a study found."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from lightning_tx.cli.console import console
+from lightning_tx.cli.stores import add_store_arguments, tracking_of
+from lightning_tx.core.errors import ConfigError, choices, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lightning_tx.tracking.study import Study
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("study", nargs="?", default="last", help="name of the study (default: the latest one)")
+    parser.add_argument("--metric", help="metric to compare (default: the task's primary metric)")
+    parser.add_argument("--maximise", action="store_true", help="more of the --metric is better")
+    parser.add_argument(
+        "--baseline",
+        action="append",
+        default=[],
+        metavar="FACTOR=LEVEL",
+        help="what a factor's levels are compared with (default: its first level); may be repeated",
+    )
+    add_store_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the report and keep it as artifacts of the study."""
+    from lightning_tx.tracking.study import Study
+
+    store = tracking_of(arguments).open()
+    name = arguments.study
+    if name == "last":
+        studies = store.studies()
+        if not studies:
+            raise ConfigError("study: no study is recorded yet; a sweep (ltx train -m ...) makes one.")
+        name = studies[0].study
+    baselines = dict(_pair(text) for text in arguments.baseline)
+    print_report(Study.get(store, name), console(), arguments.metric, arguments.maximise, baselines)
+    return 0
+
+
+def print_report(
+    study: "Study",
+    out: "Console",
+    metric: str | None = None,
+    maximise: bool = False,
+    baselines: dict[str, str] | None = None,
+) -> None:
+    """Compare the runs of a study on the terminal, in ``report.md`` and in two CSV files.
+
+    Raises:
+        ConfigError: no run has the metric, or a baseline does not exist.
+    """
+    from lightning_tx.ablation.export import to_csv, to_markdown
+    from lightning_tx.ablation.identity import VOLATILE
+    from lightning_tx.ablation.render import to_rich
+    from lightning_tx.ablation.report import build_report
+
+    runs = study.runs()
+    if not runs:
+        raise ConfigError(f"study: {study.name!r} has no runs.")
+    tags = runs[0].tags
+    direction = ("max" if maximise else "min") if metric else tags["ltx.direction"]
+    metric = metric or tags["ltx.metric"]
+    measured = {name for run in runs for name in run.metrics}
+    if metric not in measured and any(run.finished for run in runs):
+        raise ConfigError(f"--metric: no run has {metric!r}.{nearest(metric, measured)} Metrics: {choices(measured)}.")
+    configs = {run.run_id: study.store.config(run.run_id) for run in runs}
+    report = build_report(study.name, runs, configs, metric, direction, baselines, VOLATILE)
+    out.print()
+    for part in to_rich(report, out.width):
+        out.print(part)
+    markdown = to_markdown(report)
+    study.log_text("report.md", markdown)
+    for name, text in to_csv(report).items():
+        study.log_text(name, text)
+    out.print(f"\nReport: {_shown(study)}")
+    out.print(f"All runs in the MLflow UI: ltx ui{_options(study)}", markup=False)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    factor, equals, level = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--baseline: {text!r} is not of the form FACTOR=LEVEL.")
+    return factor, level
+
+
+def _shown(study: "Study") -> str:
+    from os.path import relpath
+
+    path = study.store.artifact_path(study.run_id, "report.md")
+    short = relpath(path)
+    return str(path) if short.startswith("..") else short
+
+
+def _options(study: "Study") -> str:
+    """What ``ltx ui`` must be told to find this study's store."""
+    import os
+    from pathlib import Path
+
+    from lightning_tx.tracking import sqlite
+
+    root = study.store.root
+    if study.store.uri != sqlite.uri_of(root / "mlflow.db"):
+        return f" --uri {study.store.uri}"
+    default = Path(os.environ.get("LTX_ROOT", "multirun")).absolute()
+    return "" if root == default else f" --root {root}"

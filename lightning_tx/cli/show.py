@@ -1,0 +1,48 @@
+"""``ltx show model``: a model's parameters before it is trained."""
+
+import argparse
+
+from lightning_tx.cli.console import console
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("what", choices=["model"])
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="as for ltx train, e.g. attention=gqa")
+    parser.add_argument("--depth", type=int, default=4, help="how deep modules are listed (default: 4)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the parameters by module, and the totals; works at any size, for no memory is taken."""
+    from rich.table import Table
+
+    from lightning_tx.cli.compose import compose
+    from lightning_tx.core.errors import ConfigError
+    from lightning_tx.experiment import check, materials
+    from lightning_tx.model.build import build_model
+    from lightning_tx.model.count import count_parameters, forward_flops_per_token, parameter_table
+
+    config = compose(arguments.overrides)
+    problems = check(config)
+    if problems:
+        raise ConfigError(problems)
+    own = config["model"].get("vocab_size")
+    vocab_size = own or materials(config).tokenizer.vocab_size
+    model = build_model(config, vocab_size=vocab_size, device="meta")
+    counts = count_parameters(model)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("module")
+    table.add_column("parameters", justify="right")
+    table.add_column("trainable", justify="right")
+    for name, total, trainable in parameter_table(model, arguments.depth):
+        indent = "  " * name.count(".")
+        table.add_row(indent + name.rpartition(".")[2], f"{total:,}", "" if trainable == total else f"{trainable:,}")
+    table.add_section()
+    table.add_row("all, shared ones once", f"{counts.total:,}", f"{counts.trainable:,}")
+    out = console()
+    out.print(table)
+    if own and own > 100_000:
+        return 0
+    flops = forward_flops_per_token(config, vocab_size=vocab_size)
+    out.print(f"\nForward pass: {flops / 1e6:,.2f} MFLOP per token at {model.dims.max_seq_len} tokens.")
+    return 0

@@ -1,0 +1,213 @@
+"""``ltx train``: everything is checked, then Hydra runs the jobs, then the study is reported."""
+
+import hashlib
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_tx.cli.compose import CONFIG, HYDRA_VERSION, Job, Request, conf_dir, job_of, prepare, read_request
+from lightning_tx.cli.console import console
+from lightning_tx.core.errors import ConfigError, LtxError
+
+#: Hydra's own options that only show something.
+INFORMATION = ("help", "hydra_help", "version", "cfg", "info", "shell_completion")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Train what the command line asks for; returns the exit code.
+
+    Raises:
+        ConfigError: with every problem of every job; then nothing was trained and nothing recorded.
+    """
+    prepare()
+    flags = get_args_parser().parse_args(list(arguments))
+    if any(getattr(flags, name) for name in INFORMATION):
+        _hydra(arguments, _refuse)
+        return 0
+    config_dirs = [flags.config_dir] if flags.config_dir else []
+    request = read_request(flags.overrides, multirun=flags.multirun, config_dirs=config_dirs)
+    _silence()
+    identities = _checked(request)
+    return _sweep(arguments, request, identities) if request.is_sweep else _single(arguments, request)
+
+
+def _checked(request: Request) -> list[str]:
+    """The identity of each job, all checked."""
+    from lightning_tx.experiment import check, identify
+
+    found: dict[str, list[Job]] = {}
+    for job in request.jobs:
+        for problem in check(job.config):
+            found.setdefault(problem, []).append(job)
+        if request.is_sweep and job.config.get("trainer", {}).get("devices", 1) != 1:
+            found.setdefault(
+                "trainer.devices: a sweep trains each run on one device; start runs on several devices one by one.", []
+            ).append(job)
+    problems = []
+    for problem, jobs in found.items():
+        everywhere = len(jobs) == len(request.jobs)
+        others = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
+        problems.append(problem if everywhere else f"{problem} (in {jobs[0].title}{others})")
+    if problems:
+        raise ConfigError(problems)
+    return [identify(job.config) for job in request.jobs]
+
+
+def _single(arguments: Sequence[str], request: Request) -> int:
+    from lightning_tx.experiment import open_store
+    from lightning_tx.tracking.study import Study
+
+    config = request.jobs[0].config
+    if config["study"]:
+        Study.open(open_store(config), config["study"], overrides=request.jobs[0].overrides)
+    progress = Progress(total=1)
+    _hydra(arguments, progress.run_job)
+    return 1 if progress.failures else 0
+
+
+def _sweep(arguments: Sequence[str], request: Request, identities: list[str]) -> int:
+    from lightning_tx.cli.report import print_report
+    from lightning_tx.experiment import open_store
+    from lightning_tx.tracking.interrupts import Interrupted
+    from lightning_tx.tracking.study import Study
+
+    config = request.jobs[0].config
+    name = config["study"] or _study_name(request)
+    store = open_store(config)
+    study = Study.open(store, name, overrides=[argument for argument in arguments if "=" in argument])
+    out = console()
+    out.print(f"Study [bold]{name}[/]: {len(request.jobs)} runs over {', '.join(request.swept)}.")
+    _mention_duplicates(request, identities, out)
+    try:
+        _hydra([*arguments, f"study={name}"], Progress(total=len(request.jobs)).run_job)
+    except (Interrupted, KeyboardInterrupt):
+        study.finish("KILLED")
+        out.print("\nInterrupted. The same command goes on where it stopped.")
+        raise
+    finished = {run.identity for run in study.runs() if run.finished}
+    missing = [job for job, identity in zip(request.jobs, identities, strict=True) if identity not in finished]
+    study.finish("FAILED" if missing else "FINISHED")
+    print_report(study, out)
+    if missing:
+        out.print(f"[red]{len(missing)} of {len(request.jobs)} runs did not finish.[/] The same command tries them again.")
+    return 1 if missing else 0
+
+
+@dataclass
+class Progress:
+    """Runs the jobs that Hydra hands over, and says how far the sweep is.
+
+    One failed job is recorded and does not end the others.
+
+    Attributes:
+        total: number of jobs.
+        failures: jobs that failed in this process.
+    """
+
+    total: int
+    failures: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    def run_job(self, hydra_config: DictConfig) -> float:
+        """Train one job; returns its primary metric, not a number if it failed."""
+        from lightning_tx.experiment import open_store, train
+        from lightning_tx.tracking.errors import RunFinished
+        from lightning_tx.tracking.study import Study
+
+        _silence()
+        job = job_of(hydra_config)
+        out = console()
+        number = (OmegaConf.select(hydra_config, "hydra.job.num") if self.total > 1 else None) or _number()
+        head = f"[{number + 1}/{self.total}] " if self.total > 1 else ""
+        out.print(f"{head}{_short(job)}", markup=False, end="" if self.total > 1 else "\n")
+        began = time.monotonic()
+        try:
+            store = open_store(job.config)
+            study = Study.get(store, job.config["study"]) if job.config["study"] else None
+            record = train(
+                job.config, name=_short(job), labels=job.labels, store=store, study=study, console=out
+            )
+        except RunFinished as finished:
+            record, seconds = finished.record, None
+        except Exception as error:
+            self.failures += 1
+            _print_failure(error, out)
+            return float("nan")
+        else:
+            seconds = time.monotonic() - began
+            self.seconds.append(seconds)
+        metric = record.tags["ltx.metric"]
+        value = record.metrics[metric]
+        took = "finished before" if seconds is None else f"{seconds:.0f} s"
+        out.print(f"  {metric} {value:.4g}  ({took}{self._time_left(number)})", highlight=False)
+        return value
+
+    def _time_left(self, number: int) -> str:
+        left = self.total - number - 1
+        if not left or not self.seconds:
+            return ""
+        minutes = left * sum(self.seconds) / len(self.seconds) / 60
+        return f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
+
+
+def _number() -> int:
+    from hydra.core.hydra_config import HydraConfig
+
+    config = HydraConfig.get()
+    return 0 if OmegaConf.is_missing(config.job, "num") else int(config.job.num)
+
+
+def _short(job: Job) -> str:
+    """The overrides that tell a job from others, in one line."""
+    hidden = ("study", "root", "tracking", "experiment")
+    shown = [line for line in job.overrides if line.partition("=")[0].partition(".")[0].lstrip("+~") not in hidden]
+    return " ".join(shown) or job.labels.get("experiment", "baseline")
+
+
+def _study_name(request: Request) -> str:
+    """A name that the same command finds again."""
+    stem = request.jobs[0].labels.get("experiment", "sweep")
+    lines = sorted({line for job in request.jobs for line in job.overrides if not line.startswith("root=")})
+    return f"{stem}-{hashlib.sha256(' '.join(lines).encode()).hexdigest()[:6]}"
+
+
+def _mention_duplicates(request: Request, identities: list[str], out: Any) -> None:
+    first: dict[str, Job] = {}
+    for job, identity in zip(request.jobs, identities, strict=True):
+        if identity in first:
+            out.print(f"{_short(job)} is the same run as {_short(first[identity])}; it is trained once.", markup=False)
+        first.setdefault(identity, job)
+
+
+def _print_failure(error: Exception, out: Any) -> None:
+    reason = str(error) if isinstance(error, LtxError) else f"{type(error).__name__}: {error}"
+    out.print(f"  [red]failed[/]: {reason}")
+    if not isinstance(error, LtxError):
+        frames = traceback.extract_tb(error.__traceback__)
+        out.print(f"  at {frames[-1].filename}:{frames[-1].lineno}; the whole traceback is the run's traceback.txt")
+
+
+def _hydra(arguments: Sequence[str], task: Any) -> None:
+    sys.argv = ["ltx train", *arguments]
+    hydra.main(version_base=HYDRA_VERSION, config_path=str(conf_dir()), config_name=CONFIG)(task)()
+
+
+def _refuse(config: DictConfig) -> None:
+    raise AssertionError("Hydra was asked for information only.")
+
+
+def _silence() -> None:
+    """Keep what libraries say about themselves off the screen."""
+    import logging
+    import warnings
+
+    for name in ("mlflow", "alembic", "lightning_fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(mlflow|pytorch_lightning|lightning_fabric|torch|hydra)(\.|$)")

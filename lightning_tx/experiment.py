@@ -1,0 +1,289 @@
+"""Floor 4: from a plain dict to a checked, trained and recorded run.
+
+A config is data: nested plain values, one key a group with ``name`` and the component's options, plus ``trainer``,
+``seed``, ``root``, ``study`` and ``init_from``.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from json import dumps, loads
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from torch import nn
+
+from lightning_tx.ablation.identity import identity
+from lightning_tx.core import registry
+from lightning_tx.core.errors import ConfigError, choices, nearest
+from lightning_tx.data.base import Splits
+from lightning_tx.model.build import build_model, check_model
+from lightning_tx.model.count import count_parameters, forward_flops_per_token
+from lightning_tx.tokenizers.base import Tokenizer
+from lightning_tx.tokenizers.cached import train_cached
+from lightning_tx.tracking.logger import MetricLogger
+from lightning_tx.tracking.records import RunRecord
+from lightning_tx.tracking.run import TrackedRun
+from lightning_tx.tracking.store import Mlflow, Store
+from lightning_tx.tracking.study import Study
+from lightning_tx.training.options import TrainerOptions
+
+#: Groups every training run needs besides the model's own.
+RUNNING = ("task", "data", "tokenizer", "optimizer", "schedule", "tracking")
+PLAIN = ("trainer", "seed", "root", "study", "init_from")
+WEIGHTS = "model.safetensors"
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a run reads: documents, and the tokenizer trained on their training split."""
+
+    splits: Splits[Any]
+    tokenizer: Tokenizer
+
+
+def check(config: Mapping[str, Any]) -> list[str]:
+    """Every problem of a config, as sentences; nothing is trained and nothing is recorded."""
+    known = {*registry.GROUPS, *PLAIN}
+    problems = [
+        f"{key}: unknown key.{nearest(key, known)} Keys: {choices(known)}." for key in config if key not in known
+    ]
+    missing = list(_missing(config))
+    problems += [f"{key}: missing; set it as {key}=VALUE." for key in missing]
+    for group in RUNNING:
+        if group not in config:
+            problems.append(f"{group}: missing. Choices: {choices(registry.names(group))}.")
+        else:
+            problems += registry.check(group, config[group])
+    problems += check_model(config)
+    problems += registry.problems_of(TrainerOptions, config.get("trainer", {}), "trainer")
+    seed = config.get("seed")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        problems.append(f"seed: {seed!r} should be a whole number from 0.")
+    return problems or _check_fit(config)
+
+
+def _check_fit(config: Mapping[str, Any]) -> list[str]:
+    """Problems between parts that are each sound."""
+    problems = [*registry.create("data", config["data"]).problems()]
+    problems += registry.create("task", config["task"]).problems(config)
+    # Sizes of vocabularies are known once the tokenizer is trained; any will do to see whether the parts fit.
+    placeholder = None if config["model"].get("vocab_size") else 64
+    for attempt in (
+        lambda: _schedule(config, d_model=1),
+        lambda: registry.create("tokenizer", config["tokenizer"]),
+        lambda: registry.create("tracking", config["tracking"]),
+        lambda: build_model(config, vocab_size=placeholder, device="meta"),
+    ):
+        try:
+            attempt()
+        except ConfigError as error:
+            problems += error.problems
+    return problems
+
+
+def materials(config: Mapping[str, Any]) -> Materials:
+    """Read the data and train or load the tokenizer of a checked config; the same ones are made once a process.
+
+    Raises:
+        ConfigError: the data cannot be read or split.
+    """
+    parts = {key: config[key] for key in ("data", "tokenizer")}
+    return _materials(dumps(parts, sort_keys=True), cache_folder(config))
+
+
+@cache
+def _materials(parts_json: str, folder: Path) -> Materials:
+    parts = loads(parts_json)
+    splits = registry.create("data", parts["data"]).load(folder)
+    return Materials(splits, train_cached(parts["tokenizer"], splits.train, folder))
+
+
+def cache_folder(config: Mapping[str, Any]) -> Path:
+    """Where prepared data is kept between runs."""
+    return Path(config["root"]) / "cache"
+
+
+def identify(config: Mapping[str, Any]) -> str:
+    """The identity of a checked config; reads the data and trains the tokenizer if that was not done yet."""
+    made = materials(config)
+    return identity(config, made.splits.digest, made.tokenizer.digest)
+
+
+def open_store(config: Mapping[str, Any]) -> Store:
+    """The store that a config records to."""
+    tracking: Mlflow = registry.create("tracking", config["tracking"], Path(config["root"]))
+    return tracking.open()
+
+
+def train(
+    config: Mapping[str, Any],
+    *,
+    name: str,
+    labels: Mapping[str, str],
+    store: Store,
+    study: Study | None = None,
+    console: Console | None = None,
+) -> RunRecord:
+    """Train one run from start to end, or from its last checkpoint to the end, and record it.
+
+    Args:
+        config: a checked config.
+        name: the run's name in the UI.
+        labels: what the user chose, by group or key; recorded as ``ablation.*``.
+        store: where it is recorded.
+        study: the study it belongs to.
+        console: where to draw progress; None for nowhere.
+
+    Returns:
+        The finished run's record, with its metrics.
+
+    Raises:
+        RunFinished: a run of this identity is finished in this study.
+        RunBusy: another process trains it.
+        ConfigError: the data holds less than a batch.
+    """
+    from lightning_tx.training.checkpoint import BEST, seed_everything
+    from lightning_tx.training.fit import fit
+    from lightning_tx.training.module import TrainingModule
+    from lightning_tx.training.progress import ProgressBar
+
+    made = materials(config)
+    options = TrainerOptions(**config["trainer"])
+    seed, vocab_size = config["seed"], made.tokenizer.vocab_size
+    task = registry.create("task", config["task"])
+    primary = {"ltx.metric": f"best/{task.primary}", "ltx.direction": task.direction}
+    with TrackedRun(
+        store,
+        name=name,
+        identity=identify(config),
+        config=config,
+        choices=labels,
+        seed=seed,
+        study=study,
+        tags=primary,
+    ) as run:
+        seed_everything(seed)
+        corpus = task.prepare(made.splits, made.tokenizer, cache_folder(config))
+        net = build_model(config, vocab_size=vocab_size, seed=seed)
+        if config.get("init_from"):
+            _load_weights(net, store.artifact_path(config["init_from"], WEIGHTS), config["init_from"])
+        made.tokenizer.save(run.folder / TOKENIZER)
+        run.log_file(run.folder / TOKENIZER)
+        run.log_params({"data_digest": made.splits.digest, "tokenizer_digest": made.tokenizer.digest})
+        run.log_metrics(_costs(net, config, vocab_size), step=0)
+        sizes = {"max_seq_len": net.dims.max_seq_len, "batch_size": options.batch_size}
+        module = TrainingModule(
+            net,
+            task,
+            registry.create("optimizer", config["optimizer"], net),
+            _schedule(config, d_model=net.dims.d_model),
+            {"val": task.metric(corpus, "validation"), "test": task.metric(corpus, "test")},
+            gradient_clip=options.gradient_clip,
+            log_every=options.log_every,
+        )
+        fit(
+            module,
+            options,
+            train=task.train_batches(corpus, **sizes, seed=seed),
+            validation=task.eval_batches(corpus, "validation", **sizes),
+            test=task.eval_batches(corpus, "test", **sizes),
+            folder=run.folder,
+            logger=MetricLogger(run),
+            before_save=run.flush,
+            callbacks=[] if console is None else [ProgressBar(console)],
+        )
+        run.log_metrics({"memory/peak_bytes": _peak_memory()}, step=options.max_steps)
+        run.log_file(run.folder / BEST, WEIGHTS)
+    return store.run(run.run_id)
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A finished run, ready to be used.
+
+    Attributes:
+        record: what MLflow knows of it.
+        config: its full resolved config.
+        model: with the weights of its best validation step, in evaluation mode.
+        tokenizer: as it was trained for the run.
+    """
+
+    record: RunRecord
+    config: dict[str, Any]
+    model: nn.Module
+    tokenizer: Tokenizer
+
+
+def load_run(run_id: str, *, root: str | Path = "multirun", uri: str | None = None) -> LoadedRun:
+    """Rebuild a run's model and tokenizer from what was recorded; nothing of the run's own machine is needed.
+
+    Args:
+        run_id: MLflow's id of the run.
+        root: the folder of everything that runs write.
+        uri: the tracking store; None for the database below ``root``.
+
+    Raises:
+        ConfigError: there is no such run, or it has no weights.
+    """
+    store = Mlflow(Path(root), uri=uri).open()
+    record, config = store.run(run_id), store.config(run_id)
+    tokenizer = Tokenizer.load(store.artifact_path(run_id, TOKENIZER))
+    model = build_model(config, vocab_size=tokenizer.vocab_size)
+    _load_weights(model, store.artifact_path(run_id, WEIGHTS), run_id)
+    return LoadedRun(record, config, model.eval(), tokenizer)
+
+
+def _load_weights(model: nn.Module, path: Path, run_id: str) -> None:
+    """Fill a model from a run's weights; an adapter of the model's own, which the run lacks, stays as it is."""
+    weights = load_file(path)
+    own = dict(model.state_dict())
+    wrong = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
+    unfilled = set(own) - set(weights) - _shared_names(model)
+    unfilled = {name for name in unfilled if "lora_" not in name}
+    if wrong or unfilled:
+        names = ", ".join(sorted([*wrong, *unfilled])[:3])
+        raise ConfigError(f"init_from: the weights of run {run_id!r} do not fit this model, for example {names}.")
+    model.load_state_dict(weights, strict=False)
+
+
+def _shared_names(model: nn.Module) -> set[str]:
+    kept = {name for name, _ in model.named_parameters()}
+    return {name for name, _ in model.named_parameters(remove_duplicate=False)} - kept
+
+
+def _schedule(config: Mapping[str, Any], d_model: int) -> Any:
+    lr = registry.options("optimizer", config["optimizer"])["lr"]
+    return registry.create("schedule", config["schedule"], lr, config["trainer"].get("max_steps", 1000), d_model)
+
+
+def _costs(net: nn.Module, config: Mapping[str, Any], vocab_size: int) -> dict[str, float]:
+    counts = count_parameters(net)
+    flops = forward_flops_per_token(config, vocab_size=vocab_size)
+    return {
+        "params/total": counts.total,
+        "params/trainable": counts.trainable,
+        "params/active": counts.active,
+        "flops/forward_per_token": flops,
+    }
+
+
+def _peak_memory() -> float:
+    """Bytes: the GPU's peak, else the process's."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _missing(config: Any, where: str = "") -> list[str]:
+    if isinstance(config, Mapping):
+        return [key for name, value in config.items() for key in _missing(value, f"{where}.{name}" if where else name)]
+    return [where] if config == "???" else []

@@ -1,0 +1,127 @@
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from lightning_tx.core import registry
+from lightning_tx.core.context import Output
+from lightning_tx.core.registry import register
+from lightning_tx.data.base import Splits
+from lightning_tx.data.batch import IGNORE, Batch
+from lightning_tx.data.corpus import Corpus, prepare
+from lightning_tx.data.packing import PackedBatches
+from lightning_tx.tasks.base import Loss, Task
+from lightning_tx.tokenizers.base import Tokenizer
+
+
+@register("task", "causal_lm")
+class CausalLM(Task):
+    """Predict each next token from those before it, over documents packed into full sequences.
+
+    Metrics: ``loss`` (mean negative log-likelihood per token, in nats), ``perplexity`` (its exponential) and
+    ``bits_per_byte`` (the same likelihood per byte of text, comparable between tokenizers).
+
+    Source: Radford et al. 2019 (GPT-2).
+
+    Args:
+        label_smoothing: share of the target's probability that is spread evenly, in training only.
+    """
+
+    primary = "loss"
+    direction = "min"
+
+    def __init__(self, *, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> None:
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def problems(self, config: Mapping[str, Any]) -> list[str]:
+        """A causal language model needs a model that sees the past only."""
+        name = config["model"]["name"]
+        model = registry.get("model", name)
+        if model.causal and model.num_inputs == 1:
+            return []
+        return [f"model.name: {name!r} does not continue one text from left to right, as task=causal_lm needs."]
+
+    def prepare(self, splits: Splits[str], tokenizer: Tokenizer, cache: Path) -> Corpus:
+        """Every document encoded once, in memory-mapped arrays."""
+        return prepare(splits, tokenizer, cache)
+
+    def train_batches(self, corpus: Corpus, *, max_seq_len: int, batch_size: int, seed: int) -> PackedBatches:
+        """Windows of ``max_seq_len`` tokens in random order, from another offset each epoch."""
+        return PackedBatches(corpus.train, seq_len=max_seq_len, batch_size=batch_size, seed=seed, shuffle=True)
+
+    def eval_batches(
+        self, corpus: Corpus, split: str, *, max_seq_len: int, batch_size: int
+    ) -> PackedBatches | None:
+        """Consecutive windows over the whole split."""
+        encoded = corpus.split(split)
+        if encoded.num_documents == 0:
+            return None
+        return PackedBatches(encoded, seq_len=max_seq_len, batch_size=batch_size, shuffle=False)
+
+    def loss(self, net: nn.Module, batch: Batch) -> Loss:
+        """Cross-entropy, smoothed if asked for."""
+        output = _states(net, batch)
+        total = _cross_entropy(net, output, batch, self.label_smoothing)
+        return Loss(total, (batch.targets_BT != IGNORE).sum(), output.losses, output.stats)
+
+    def metric(self, corpus: Corpus, split: str) -> Metric:
+        """Loss, perplexity and bits per byte of a split."""
+        return Likelihood(corpus.split(split).num_bytes)
+
+
+class Likelihood(Metric):
+    """Negative log-likelihood of a split, per token and per byte.
+
+    Args:
+        num_bytes: UTF-8 bytes of the split's text.
+    """
+
+    full_state_update = False
+    nats: Tensor
+    targets: Tensor
+
+    def __init__(self, num_bytes: int) -> None:
+        super().__init__()
+        self.num_bytes = num_bytes
+        self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("targets", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, net: nn.Module, batch: Batch) -> None:
+        """Add the batch's targets."""
+        self.nats += _cross_entropy(net, _states(net, batch), batch, label_smoothing=0.0)
+        self.targets += (batch.targets_BT != IGNORE).sum()
+
+    def compute(self) -> dict[str, float]:
+        """The three numbers, over all targets seen."""
+        nats, targets = float(self.nats), int(self.targets)
+        loss = nats / targets
+        # A diverged run has a loss whose exponential no float can hold.
+        perplexity = math.exp(loss) if loss < 700 else math.inf
+        return {"loss": loss, "perplexity": perplexity, "bits_per_byte": nats / math.log(2) / self.num_bytes}
+
+
+def _states(net: nn.Module, batch: Batch) -> Output:
+    return net(
+        batch.tokens_BT,
+        positions_BT=batch.positions_BT,
+        documents_BT=batch.documents_BT,
+        token_mask_BT=batch.token_mask_BT,
+    )
+
+
+def _cross_entropy(net: nn.Module, output: Output, batch: Batch, label_smoothing: float) -> Tensor:
+    logits = cast(Any, net).logits(output.x).flatten(0, 1)
+    return F.cross_entropy(
+        logits.float(),
+        batch.targets_BT.flatten(),
+        ignore_index=IGNORE,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )

@@ -1,0 +1,66 @@
+"""File locks between the processes of one machine (or of one shared folder). The kernel frees a dead holder's lock."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lightning_tx.tracking.errors import RunBusy, StoreUnavailable
+
+#: How long the short critical sections of other processes are waited for.
+PATIENCE_SECONDS = 120.0
+
+_HOLDER_FILE = "holder.txt"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock at ``path`` for a short while, waiting for others to leave.
+
+    Raises:
+        StoreUnavailable: another process has held it for two minutes.
+    """
+    try:
+        with FileLock(path, timeout=PATIENCE_SECONDS):
+            yield
+    except Timeout:
+        raise StoreUnavailable(
+            f"Another process has held {path} for more than {PATIENCE_SECONDS:.0f} s; "
+            "if none of yours is alive, its file system does not release the locks of dead processes."
+        ) from None
+
+
+class RunLock:
+    """Held as long as a run trains: whoever can take it knows that nobody trains the run now.
+
+    Args:
+        folder: the run's folder.
+        name: the run's name, for the message.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        # Not tied to a thread: whichever thread closes the run frees it.
+        self._lock = FileLock(folder / "lock", timeout=0, thread_local=False)
+
+    def acquire(self) -> None:
+        """Take the lock, at once or not at all.
+
+        Raises:
+            RunBusy: another process trains the run; the message says which.
+        """
+        holder = self._folder / _HOLDER_FILE
+        try:
+            self._lock.acquire()
+        except Timeout:
+            who = holder.read_text().strip() if holder.exists() else "another process"
+            raise RunBusy(f"Run {self._name!r} ({self._folder.name}) is still trained by {who}.") from None
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._lock.release()

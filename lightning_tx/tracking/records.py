@@ -1,0 +1,83 @@
+"""The plain view of a run: what a comparison reads, free of MLflow's own types."""
+
+import math
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lightning_tx.tracking import tags as names
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run as it stood when it was read.
+
+    Attributes:
+        run_id: MLflow's id.
+        name: the name shown in the UI.
+        study: the study it belongs to, or None.
+        identity: the hash of what it trains; empty for a study's own parent run.
+        status: RUNNING, FINISHED, FAILED or KILLED.
+        choices: group -> label, from ``ablation.*`` without the seed.
+        seed: the seed, or None.
+        params: the flat parameters, without ``ablation.*``.
+        metrics: the latest value of each metric; infinite and undefined ones as Python has them.
+        tags: all tags.
+        start_time: when it was first started (UTC).
+        end_time: when it ended (UTC); None while it runs.
+    """
+
+    run_id: str
+    name: str
+    study: str | None
+    identity: str
+    status: str
+    choices: dict[str, str]
+    seed: int | None
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    start_time: datetime | None
+    end_time: datetime | None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end; a failed or killed one did not."""
+        return self.status == "FINISHED"
+
+
+def record_of(run: "Run") -> RunRecord:
+    """The plain view of MLflow's own run entity."""
+    tags = dict(run.data.tags)
+    # The tags are written with the run itself, the parameters right after: together they survive a kill in between.
+    facts = {**tags, **run.data.params}
+    ablation = {key.removeprefix(names.ABLATION): facts[key] for key in facts if key.startswith(names.ABLATION)}
+    seed = ablation.pop("seed", None)
+    return RunRecord(
+        run_id=run.info.run_id,
+        name=run.info.run_name or "",
+        study=tags.get(names.STUDY),
+        identity=tags.get(names.IDENTITY, ""),
+        status=run.info.status,
+        choices=ablation,
+        seed=None if seed is None else int(seed),
+        params={key: value for key, value in run.data.params.items() if not key.startswith(names.ABLATION)},
+        metrics={key: restored(value) for key, value in run.data.metrics.items()},
+        tags=tags,
+        start_time=_time(run.info.start_time),
+        # MLflow keeps the old end of a run that was taken up again.
+        end_time=None if run.info.status == "RUNNING" else _time(run.info.end_time),
+    )
+
+
+def restored(value: float) -> float:
+    """A metric as it was logged: SQL stores hold infinity as the greatest float."""
+    return math.copysign(math.inf, value) if abs(value) == sys.float_info.max else value
+
+
+def _time(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)

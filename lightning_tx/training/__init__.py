@@ -1,0 +1,1 @@
+"""Floor 3: optimisation with PyTorch Lightning."""

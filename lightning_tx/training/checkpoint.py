@@ -1,0 +1,115 @@
+"""What is kept of a run while it trains: a state to resume from, and the best weights."""
+
+import os
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from safetensors.torch import save_model
+
+from lightning_tx.training.module import TrainingModule
+
+LAST = "last.ckpt"
+BEST = "best.safetensors"
+
+
+class Checkpoints(pl.Callback):
+    """Saves a state to resume from, bit for bit, and the weights with the best primary metric.
+
+    The state is saved before a step begins, when everything about the steps before it, validation included, has been
+    recorded; the random generators are part of it.
+
+    Args:
+        folder: where the files go.
+        every: steps between two states.
+        metric: the metric that decides, as ``loss``.
+        direction: ``min`` or ``max``.
+        before_save: called before a state is written: what was logged up to it must be safe first.
+
+    Attributes:
+        best: the validation metrics of the best step by name, and ``step``; empty before the first validation.
+    """
+
+    def __init__(
+        self, folder: Path, *, every: int, metric: str, direction: str, before_save: Callable[[], None]
+    ) -> None:
+        self.folder, self.every, self.before_save = folder, every, before_save
+        self.metric, self.sign = metric, {"min": 1.0, "max": -1.0}[direction]
+        self.best: dict[str, float] = {}
+        self._saved_at = 0
+        self._random: dict[str, Any] | None = None
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Restore the random generators after a resume; save a state when one is due."""
+        if self._random is not None:
+            _restore_random(self._random)
+            self._random, self._saved_at = None, trainer.global_step
+        step = trainer.global_step
+        starts_step = trainer.fit_loop.epoch_loop.batch_idx % trainer.accumulate_grad_batches == 0
+        if starts_step and step > self._saved_at and step % self.every == 0:
+            self._saved_at = step
+            self.before_save()
+            trainer.save_checkpoint(self.folder / LAST)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the weights if they are the best so far."""
+        assert isinstance(pl_module, TrainingModule)
+        found = {
+            name.removeprefix("val/"): value for name, value in pl_module.latest.items() if name.startswith("val/")
+        }
+        if self.best and not self.sign * found[self.metric] < self.sign * self.best[self.metric]:
+            return
+        self.best = {**found, "step": trainer.global_step}
+        if trainer.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial = self.folder / f"{BEST}.partial"
+            save_model(pl_module.net, str(partial))
+            os.replace(partial, self.folder / BEST)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the best metrics and the random generators."""
+        return {"best": self.best, "random": _random_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where a checkpoint was made; the generators are restored when training starts."""
+        self.best, self._random = state_dict["best"], state_dict["random"]
+
+
+def steps_done(folder: Path) -> int:
+    """The optimizer steps behind the state to resume from; 0 where there is none."""
+    path = folder / LAST
+    if not path.exists():
+        return 0
+    return torch.load(path, map_location="meta", weights_only=True, mmap=True)["global_step"]
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the generators of Python, NumPy and torch on all devices."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _random_state() -> dict[str, Any]:
+    version, keys, gauss = random.getstate()
+    name, state, *rest = np.random.get_state(legacy=True)
+    return {
+        "python": [version, list(keys), gauss],
+        "numpy": [name, torch.from_numpy(np.asarray(state).astype(np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _restore_random(state: dict[str, Any]) -> None:
+    version, keys, gauss = state["python"]
+    random.setstate((version, tuple(keys), gauss))
+    name, numbers, *rest = state["numpy"]
+    np.random.set_state((name, numbers.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all([generator.cpu() for generator in state["cuda"]])

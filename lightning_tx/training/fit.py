@@ -1,0 +1,119 @@
+"""One training run from a built model to its best weights and final metrics."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import Logger
+from safetensors.torch import load_model
+from torch.utils.data import DataLoader
+
+from lightning_tx.training.checkpoint import BEST, LAST, Checkpoints, steps_done
+from lightning_tx.training.module import TrainingModule
+from lightning_tx.training.options import TrainerOptions
+from lightning_tx.training.stream import Stream
+
+#: What Lightning has to say about choices that are made here on purpose.
+EXPECTED_WARNINGS = (
+    ".*does not have many workers.*",
+    ".*`IterableDataset` has `__len__` defined.*",
+    ".*is not resumable.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*found \\d+ module\\(s\\) in eval mode.*",
+    ".*isinstance\\(treespec, LeafSpec\\).*",
+)
+
+
+def fit(
+    module: TrainingModule,
+    options: TrainerOptions,
+    *,
+    train: Any,
+    validation: Any,
+    test: Any | None,
+    folder: Path,
+    logger: Logger,
+    before_save: Any,
+    callbacks: list[pl.Callback],
+) -> dict[str, float]:
+    """Train to the last step, from the folder's checkpoint if there is one; then load the best weights and test them.
+
+    Args:
+        module: what to train.
+        options: the config folder ``trainer``.
+        train: loader of training batches.
+        validation: validation batches.
+        test: test batches, looked at once, with the best weights; None for none.
+        folder: where checkpoints are kept.
+        logger: where metrics go.
+        before_save: called before each checkpoint, to make what was logged safe.
+        callbacks: further Lightning callbacks.
+
+    Returns:
+        ``best/...`` and, if there is a test split, ``test/...`` metrics.
+    """
+    checkpoints = Checkpoints(
+        folder,
+        every=options.checkpoint_every,
+        metric=module.task.primary,
+        direction=module.task.direction,
+        before_save=before_save,
+    )
+    stream = Stream(train)
+    stream.start = steps_done(folder) * options.accumulate
+    if options.compile:
+        module.net.compile()
+    with quiet():
+        trainer = pl.Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            strategy=options.strategy,
+            precision=options.precision,
+            max_steps=options.max_steps,
+            max_epochs=-1,
+            accumulate_grad_batches=options.accumulate,
+            val_check_interval=options.val_every * options.accumulate,
+            check_val_every_n_epoch=None,
+            num_sanity_val_steps=0,
+            logger=logger,
+            callbacks=[checkpoints, *callbacks],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            inference_mode=True,
+        )
+        resume = folder / LAST if stream.start else None
+        trainer.fit(module, _loader(stream), _loader(validation), ckpt_path=resume, weights_only=True)
+        if options.max_steps % options.val_every:
+            trainer.validate(module, _loader(validation), verbose=False)
+        best = {f"best/{name}": float(value) for name, value in checkpoints.best.items()}
+        load_model(module.net, folder / BEST, device=str(module.device))
+        module.record(best)
+        if test is not None:
+            trainer.test(module, _loader(test), verbose=False)
+    return best | {name: value for name, value in module.latest.items() if name.startswith("test/")}
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep Lightning's advertisements and remarks on deliberate choices off the screen."""
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            for message in EXPECTED_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _loader(batches: Any) -> DataLoader:
+    return DataLoader(batches, batch_size=None)

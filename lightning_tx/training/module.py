@@ -1,0 +1,149 @@
+"""The one LightningModule: any model on any task."""
+
+from typing import Any, cast
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import Metric
+
+from lightning_tx.tasks.base import Task
+from lightning_tx.training.curve import Curve, Stopwatch
+from lightning_tx.training.schedules.base import Schedule
+
+
+class TrainingModule(pl.LightningModule):
+    """Trains ``net`` on a task.
+
+    The gradient of a step is that of the mean over all targets of its accumulated batches on all devices, whatever
+    their sizes.
+
+    Args:
+        net: the model.
+        task: the objective.
+        optimizer: over the parameters of ``net``.
+        schedule: learning rate by step.
+        metrics: the metric of each evaluation split, by name (``val``, ``test``).
+        gradient_clip: largest norm of the gradient; None for none.
+        log_every: steps between points of the training curve.
+
+    Attributes:
+        latest: the newest value of every number that was logged.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        task: Task,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        metrics: dict[str, Metric],
+        *,
+        gradient_clip: float | None,
+        log_every: int,
+    ) -> None:
+        super().__init__()
+        self.net, self.task = net, task
+        self.metrics = nn.ModuleDict(metrics)
+        self.gradient_clip, self.log_every = gradient_clip, log_every
+        self.latest: dict[str, float] = {}
+        self._optimizer, self._schedule = optimizer, schedule
+        self._curve, self._stopwatch = Curve(), Stopwatch()
+        self._targets_timed = 0.0
+        self._counts: list[Tensor] = []
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer, its learning rate set by the schedule at every step."""
+        scheduler = LambdaLR(self._optimizer, lambda steps_done: self._schedule(steps_done + 1))
+        return {"optimizer": self._optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The loss to differentiate: a sum over targets, divided by the target count of the window's first batch.
+
+        What is missing to a mean over the whole window is made up for once, before the optimizer steps.
+        """
+        loss = self.task.loss(self.net, batch)
+        self._counts.append(loss.count.detach())
+        self._curve.add(loss)
+        # Lightning divides by accumulate_grad_batches, which would average batches instead of targets.
+        return loss.total() * (self.trainer.accumulate_grad_batches / self._counts[0])
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Turn the accumulated gradient into that of the mean over all targets of the window."""
+        devices = self.trainer.world_size
+        if len(self._counts) > 1 or devices > 1:
+            window = torch.stack(self._counts).sum()
+            if devices > 1:
+                dist.all_reduce(window)
+            gradients = [parameter.grad for parameter in self.net.parameters() if parameter.grad is not None]
+            torch._foreach_mul_(gradients, self._counts[0] * devices / window)
+        self._counts.clear()
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
+        """Clip the gradient by its norm, and keep the norm for the training curve."""
+        trained = [parameter for parameter in self.net.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in trained])
+        self._curve.step(norm)
+        if self.gradient_clip is not None:
+            nn.utils.clip_grads_with_norm_(trained, self.gradient_clip, norm)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        """Draw a point of the training curve every ``log_every`` steps, and one at the end."""
+        step = self.global_step
+        at_step_end = (batch_index + 1) % self.trainer.accumulate_grad_batches == 0
+        if at_step_end and (step % self.log_every == 0 or step == self.trainer.max_steps):
+            point = self._curve.point()
+            self._targets_timed += point.pop("targets")
+            point["lr"] = self._schedule(step)
+            point["tokens_per_second"] = self._targets_timed * self.trainer.world_size / self._stopwatch.seconds
+            self.record({f"train/{name}": value for name, value in point.items()})
+
+    def validation_step(self, batch: Any, batch_index: int) -> None:
+        """Add a batch to the validation metric."""
+        cast(Metric, self.metrics["val"]).update(self.net, batch)
+
+    def test_step(self, batch: Any, batch_index: int) -> None:
+        """Add a batch to the test metric."""
+        cast(Metric, self.metrics["test"]).update(self.net, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Report the validation metric under ``val/``."""
+        self.record(self._result("val"))
+
+    def on_test_epoch_end(self) -> None:
+        """Report the test metric under ``test/``."""
+        self.record(self._result("test"))
+
+    def record(self, values: dict[str, float]) -> None:
+        """Send numbers to the logger, at the current step."""
+        self.latest.update(values)
+        if self.logger is not None and self.trainer.is_global_zero:
+            self.logger.log_metrics(values, step=self.global_step)
+
+    def on_train_start(self) -> None:
+        """Start the clock."""
+        self._stopwatch.start()
+
+    def on_validation_start(self) -> None:
+        """Validation is not training time."""
+        self._stopwatch.stop()
+
+    def on_validation_end(self) -> None:
+        """Go on with the clock."""
+        self._stopwatch.start()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the half-drawn point of the curve."""
+        checkpoint["curve"] = self._curve.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the half-drawn point of the curve."""
+        self._curve.load_state_dict(checkpoint["curve"])
+
+    def _result(self, split: str) -> dict[str, float]:
+        metric = cast(Metric, self.metrics[split])
+        result = metric.compute()
+        metric.reset()
+        return {f"{split}/{name}": value for name, value in result.items()}

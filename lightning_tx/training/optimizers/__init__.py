@@ -1,0 +1,1 @@
+"""Group ``optimizer``: how parameters move along their gradients."""

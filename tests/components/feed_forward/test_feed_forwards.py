@@ -1,0 +1,47 @@
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_tx.components.feed_forward.geglu import GEGLU
+from lightning_tx.components.feed_forward.gelu import GELU
+from lightning_tx.components.feed_forward.relu import ReLU
+from lightning_tx.components.feed_forward.swiglu import SwiGLU
+from tests.components.places import DIMS, context, randomise, site
+
+
+def relu(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, 0)
+
+
+def gelu(x: Tensor) -> Tensor:
+    return x * (1 + torch.erf(x / math.sqrt(2))) / 2
+
+
+def silu(x: Tensor) -> Tensor:
+    return x / (1 + torch.exp(-x))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("component", "activation", "gated"),
+    [(ReLU, relu, False), (GELU, gelu, False), (SwiGLU, silu, True), (GEGLU, gelu, True)],
+)
+def test_the_formula(component: type, activation: Callable[[Tensor], Tensor], gated: bool, bias: bool) -> None:
+    layer = component(DIMS, site("feed_forward"), bias=bias).double()
+    randomise(layer)
+    weights = dict(layer.named_parameters())
+    projections = ("up_proj", "down_proj", "gate_proj") if gated else ("up_proj", "down_proj")
+    assert set(weights) == {f"{name}.{kind}" for name in projections for kind in ("weight", "bias")[: 1 + bias]}
+    assert weights["up_proj.weight"].shape == (DIMS.d_ff, DIMS.d_model)
+
+    def linear(name: str, x: Tensor) -> Tensor:
+        product = torch.einsum("btd,fd->btf", x, weights[f"{name}.weight"])
+        return product + weights[f"{name}.bias"] if bias else product
+
+    x = torch.randn(2, 5, DIMS.d_model, dtype=torch.float64)
+    inner = linear("up_proj", x)
+    inner = activation(linear("gate_proj", x)) * inner if gated else activation(inner)
+    torch.testing.assert_close(layer(x, context(5)).x, linear("down_proj", inner), rtol=0, atol=1e-12)

@@ -1,0 +1,56 @@
+"""Sizes, places and contexts for testing one component by itself."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_tx.core.context import Context, Memory
+from lightning_tx.core.dims import Dims, Role, Site
+from lightning_tx.core.masks import Mask, positions_in_rows
+
+DIMS = Dims(
+    d_model=16,
+    num_heads=4,
+    head_dim=4,
+    d_ff=24,
+    encoder_layers=0,
+    decoder_layers=2,
+    vocab_size=64,
+    max_seq_len=32,
+    dropout=0.0,
+)
+
+
+def dims(**changes: Any) -> Dims:
+    return replace(DIMS, **changes)
+
+
+def site(role: Role = "self_attention", **changes: Any) -> Site:
+    place = Site(stack="decoder", role=role, causal=True, layer=0, depth=2, make_norm=nn.LayerNorm)
+    return replace(place, **changes)
+
+
+def context(
+    length: int,
+    *,
+    causal: bool = True,
+    token_mask: Tensor | None = None,
+    rotate: Callable[[Tensor], Tensor] = lambda x: x,
+    bias: Callable[..., Any] = lambda q, k: None,
+    memory: Memory | None = None,
+) -> Context:
+    positions = positions_in_rows(length, token_mask=token_mask, device=torch.device("cpu"))
+    mask = Mask(q_positions=positions, k_positions=positions, causal=causal, k_token_mask=token_mask)
+    return Context(mask=mask, rotate=rotate, bias=bias, token_mask_BT=token_mask, memory=memory)
+
+
+def randomise(module: nn.Module, seed: int = 0) -> None:
+    """Give every parameter values that nothing cancels out in, whatever it starts with."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(0.3 * noise + (1.0 if parameter.ndim == 1 else 0.0))

@@ -1,0 +1,132 @@
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_tx.core.masks import Mask, positions_in_rows
+
+CPU = torch.device("cpu")
+
+
+def even_distance(q: Tensor, k: Tensor) -> Tensor:
+    return (q - k) % 2 == 0
+
+
+def everywhere(q: Tensor, k: Tensor) -> None:
+    return None
+
+
+INGREDIENTS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "causal": {"causal": True},
+    "pattern": {"pattern": even_distance},
+    "pattern of full attention": {"pattern": everywhere, "causal": True},
+    "left padding": {"k_token_mask": torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]).bool(), "causal": True},
+    "right padding": {"k_token_mask": torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]).bool()},
+    "documents": {
+        "q_documents": torch.tensor([[0, 0, 1, 1, 2], [0, 0, 0, 0, 1]]),
+        "k_documents": torch.tensor([[0, 0, 1, 1, 2], [0, 0, 0, 0, 1]]),
+        "causal": True,
+    },
+    "prefix": {"prefix": torch.tensor([0, 3]), "causal": True},
+}
+
+
+def may_attend(mask: Mask, b: int, t: int, s: int) -> bool:
+    """The definition, entry by entry."""
+
+    def of(rows: Tensor, index: int) -> Any:
+        return rows[b % rows.shape[0], index].item()
+
+    q, k = of(mask.q_positions, t), of(mask.k_positions, s)
+    allowed = not mask.causal or k <= q
+    if mask.prefix is not None:
+        allowed = allowed or k < mask.prefix[b].item()
+    if mask.pattern is even_distance:
+        allowed = allowed and abs(q - k) % 2 == 0
+    if mask.q_documents is not None and mask.k_documents is not None:
+        allowed = allowed and of(mask.q_documents, t) == of(mask.k_documents, s)
+    if mask.k_token_mask is not None:
+        allowed = allowed and of(mask.k_token_mask, s)
+    return allowed
+
+
+@pytest.mark.parametrize("ingredients", INGREDIENTS.values(), ids=INGREDIENTS)
+def test_dense_follows_the_definition(ingredients: dict[str, Any]) -> None:
+    positions = torch.tensor([[0, 1, 2, 3, 4], [0, 1, 2, 0, 1]])
+    mask = Mask(q_positions=positions, k_positions=positions, **({"causal": False} | ingredients))
+    dense = mask.dense().expand(2, 1, 5, 5)
+    for b, t, s in itertools.product(range(2), range(5), range(5)):
+        assert dense[b, 0, t, s].item() == may_attend(mask, b, t, s), (b, t, s)
+
+
+def test_queries_may_be_fewer_than_keys() -> None:
+    mask = Mask(q_positions=torch.tensor([[3, 4]]), k_positions=torch.arange(5)[None], causal=True)
+    assert mask.dense().int().tolist() == [[[[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]]]
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("in_order", [False, True])
+@pytest.mark.parametrize(("queries", "keys"), [(4, 4), (1, 4), (2, 4), (1, 1)])
+@pytest.mark.parametrize("restriction", ["none", "pattern", "left padding", "documents", "prefix"])
+def test_what_is_said_without_looking_is_true(
+    causal: bool, in_order: bool, queries: int, keys: int, restriction: str
+) -> None:
+    positions = torch.arange(5)[None]
+    narrow = {
+        name: value[:, :keys] if name.startswith("k_") else value[:, keys - queries : keys] if name[0] == "q" else value
+        for name, value in INGREDIENTS[restriction].items()
+        if name != "causal"
+    }
+    mask = Mask(
+        q_positions=positions[:, keys - queries : keys],
+        k_positions=positions[:, :keys],
+        causal=causal,
+        in_order=in_order,
+        **narrow,
+    )
+    dense = mask.dense()
+    if mask.only_causal:
+        assert torch.equal(dense, torch.ones(queries, keys).tril().bool().expand_as(dense))
+    if mask.everything:
+        assert dense.all()
+    restricted = restriction != "none"
+    assert mask.only_causal == (causal and in_order and queries == keys and not restricted)
+    assert mask.everything == ((not causal or (in_order and queries == 1)) and not restricted)
+
+
+def test_within_narrows_by_a_pattern() -> None:
+    positions = torch.arange(4)[None]
+    mask = Mask(q_positions=positions, k_positions=positions, causal=True, in_order=True)
+    assert mask.within(None) is mask
+    narrowed = mask.within(even_distance)
+    assert not narrowed.only_causal
+    assert narrowed.dense()[0, 0].int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1]]
+
+
+def counted(token_mask: list[bool], documents: list[int]) -> list[int]:
+    """Positions of one row, counted token by token: real tokens of a document from 0; 0 for padding before them."""
+    positions: list[int] = []
+    count = 0
+    for index, (real, document) in enumerate(zip(token_mask, documents, strict=True)):
+        if index == 0 or document != documents[index - 1]:
+            count = 0
+        count += real
+        positions.append(max(count - 1, 0))
+    return positions
+
+
+def test_positions_count_real_tokens_of_each_document() -> None:
+    generator = torch.Generator().manual_seed(0)
+    token_mask = torch.rand(50, 12, generator=generator) < 0.7
+    documents = (torch.rand(50, 12, generator=generator) < 0.3).long().cumsum(dim=1)
+    expected = [counted(*row) for row in zip(token_mask.tolist(), documents.tolist(), strict=True)]
+    found = positions_in_rows(12, token_mask=token_mask, documents=documents, device=CPU)
+    assert found.tolist() == expected
+    expected = [counted([True] * 12, row) for row in documents.tolist()]
+    assert positions_in_rows(12, documents=documents, device=CPU).tolist() == expected
+    expected = [counted(row, [0] * 12) for row in token_mask.tolist()]
+    assert positions_in_rows(12, token_mask=token_mask, device=CPU).tolist() == expected
+    assert positions_in_rows(12, device=CPU).tolist() == [list(range(12))]

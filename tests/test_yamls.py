@@ -1,0 +1,88 @@
+"""Every yaml chooses a registered component, and every component has a yaml that lists its options."""
+
+import inspect
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from lightning_tx.core import registry
+
+ROOT = Path(__file__).parents[1]
+
+
+def groups() -> list[str]:
+    """The registry's groups that have a package."""
+    return [group for group, package in registry.GROUPS.items() if (ROOT / package.replace(".", "/")).is_dir()]
+
+
+def components() -> list[tuple[str, str]]:
+    """Every built-in component as group and name; what plugins register is theirs to test."""
+    return [
+        (group, name)
+        for group in groups()
+        for name in registry.names(group)
+        if registry.get(group, name).__module__.startswith("lightning_tx.")
+    ]
+
+
+def yamls() -> list[Path]:
+    return [path for group in groups() for path in sorted((ROOT / "conf" / group).glob("*.yaml"))]
+
+
+@cache
+def values(path: Path) -> dict[str, Any]:
+    """A yaml's own keys, as OmegaConf reads them: 1e-9 is a number to it and a string to PyYAML."""
+    content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    return {key: value for key, value in content.items() if key != "defaults"}
+
+
+def open_keys(config: dict[str, Any]) -> set[str]:
+    """Keys that the user or another yaml has to fill in."""
+    return {key for key, value in config.items() if isinstance(value, str) and ("${" in value or value == "???")}
+
+
+def test_there_are_components_and_yamls() -> None:
+    assert ("positions", "rope") in components()
+    assert ROOT / "conf" / "positions" / "rope.yaml" in yamls()
+
+
+@pytest.mark.parametrize("path", yamls(), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_yaml_is_a_valid_choice_of_a_registered_component(path: Path) -> None:
+    config = values(path)
+    filled = {key: value for key, value in config.items() if key not in open_keys(config)}
+    allowed = tuple(f"{path.parent.name}.{key}: missing" for key in open_keys(config))
+    assert [problem for problem in registry.check(path.parent.name, filled) if not problem.startswith(allowed)] == []
+
+
+@pytest.mark.parametrize(("group", "name"), components(), ids=lambda part: part)
+def test_a_component_has_a_yaml_that_lists_every_option(group: str, name: str) -> None:
+    named = [path for path in yamls() if path.parent.name == group and values(path).get("name") == name]
+    options = {knob.name for knob in registry.knobs(registry.get(group, name))}
+    assert named, f"no yaml in conf/{group} names {name!r}"
+    for path in named:
+        # A preset of another label may leave options at their default.
+        if path.stem == name:
+            assert values(path).keys() - {"name"} == options
+        assert values(path).keys() - {"name"} <= options
+
+
+@pytest.mark.parametrize(("group", "name"), components(), ids=lambda part: part)
+def test_a_component_of_a_yamls_label_has_that_yamls_values_as_defaults(group: str, name: str) -> None:
+    path = ROOT / "conf" / group / f"{name}.yaml"
+    if not path.exists():
+        pytest.skip("all yamls of this component are presets")
+    config = values(path)
+    defaults = {knob.name: knob.default for knob in registry.knobs(registry.get(group, name)) if not knob.required}
+    assert {key: config[key] for key in defaults if key not in open_keys(config)} == {
+        key: default for key, default in defaults.items() if key not in open_keys(config)
+    }
+
+
+@pytest.mark.parametrize(("group", "name"), components(), ids=lambda part: part)
+def test_a_component_describes_itself(group: str, name: str) -> None:
+    cls = registry.get(group, name)
+    assert "__doc__" in vars(cls)
+    assert registry.summary(cls).strip().endswith("."), inspect.getdoc(cls)

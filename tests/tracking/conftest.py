@@ -1,0 +1,63 @@
+import shutil
+import sqlite3
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from lightning_tx.tracking.run import TrackedRun
+from lightning_tx.tracking.store import Mlflow, Store
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch):
+    """Opening a store sets MLflow's environment variables: every test puts them back."""
+    for name in (
+        "MLFLOW_HTTP_REQUEST_TIMEOUT",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES",
+        "MLFLOW_DISABLE_TELEMETRY",
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT",
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR",
+        "MLFLOW_RUN_ID",
+    ):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Path:
+    """A store's database, created once: MLflow takes seconds for it."""
+    root = tmp_path_factory.mktemp("template")
+    Mlflow(root).open()
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def root(template, tmp_path) -> Path:
+    """A run folder with an empty store."""
+    folder = tmp_path / "multirun"
+    folder.mkdir()
+    shutil.copyfile(template, folder / "mlflow.db")
+    return folder
+
+
+@pytest.fixture
+def store(root) -> Store:
+    return Mlflow(root, flush_seconds=0.2, patience_seconds=0.0).open()
+
+
+@pytest.fixture
+def tracked(store) -> partial[TrackedRun]:
+    """Makes runs with everything filled in; a test names what it is about."""
+    return partial(
+        TrackedRun,
+        store,
+        name="job",
+        identity="abc123",
+        config={"model": {"d_model": 32, "name": "decoder"}, "seed": 7},
+        choices={"positions": "rope", "attention": "gqa"},
+        seed=7,
+    )
