@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from safetensors.torch import load_file
 from torch import nn
 
 from lightning_tx.ablation.identity import identity
@@ -23,9 +22,10 @@ from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.data.base import Splits
 from lightning_tx.model.build import build_model, check_model
 from lightning_tx.model.count import count_parameters, forward_flops_per_token
+from lightning_tx.model.weights import load_weights
 from lightning_tx.tokenizers.base import Tokenizer
 from lightning_tx.tokenizers.cached import train_cached
-from lightning_tx.tracking.logger import MetricLogger
+from lightning_tx.tracking.errors import TrackingError
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.run import TrackedRun
 from lightning_tx.tracking.store import Mlflow, Store
@@ -148,6 +148,8 @@ def train(
         RunBusy: another process trains it.
         ConfigError: the data holds less than a batch.
     """
+    # Lightning takes seconds to import; checking a config does without.
+    from lightning_tx.tracking.logger import MetricLogger
     from lightning_tx.training.checkpoint import BEST, seed_everything
     from lightning_tx.training.fit import fit
     from lightning_tx.training.module import TrainingModule
@@ -172,7 +174,7 @@ def train(
         corpus = task.prepare(made.splits, made.tokenizer, cache_folder(config))
         net = build_model(config, vocab_size=vocab_size, seed=seed)
         if config.get("init_from"):
-            _load_weights(net, store.artifact_path(config["init_from"], WEIGHTS), config["init_from"])
+            _start_from(net, config, store)
         made.tokenizer.save(run.folder / TOKENIZER)
         run.log_file(run.folder / TOKENIZER)
         run.log_params({"data_digest": made.splits.digest, "tokenizer_digest": made.tokenizer.digest})
@@ -235,26 +237,17 @@ def load_run(run_id: str, *, root: str | Path = "multirun", uri: str | None = No
     record, config = store.run(run_id), store.config(run_id)
     tokenizer = Tokenizer.load(store.artifact_path(run_id, TOKENIZER))
     model = build_model(config, vocab_size=tokenizer.vocab_size)
-    _load_weights(model, store.artifact_path(run_id, WEIGHTS), run_id)
+    load_weights(model, store.artifact_path(run_id, WEIGHTS))
     return LoadedRun(record, config, model.eval(), tokenizer)
 
 
-def _load_weights(model: nn.Module, path: Path, run_id: str) -> None:
-    """Fill a model from a run's weights; an adapter of the model's own, which the run lacks, stays as it is."""
-    weights = load_file(path)
-    own = dict(model.state_dict())
-    wrong = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
-    unfilled = set(own) - set(weights) - _shared_names(model)
-    unfilled = {name for name in unfilled if "lora_" not in name}
-    if wrong or unfilled:
-        names = ", ".join(sorted([*wrong, *unfilled])[:3])
-        raise ConfigError(f"init_from: the weights of run {run_id!r} do not fit this model, for example {names}.")
-    model.load_state_dict(weights, strict=False)
-
-
-def _shared_names(model: nn.Module) -> set[str]:
-    kept = {name for name, _ in model.named_parameters()}
-    return {name for name, _ in model.named_parameters(remove_duplicate=False)} - kept
+def _start_from(net: nn.Module, config: Mapping[str, Any], store: Store) -> None:
+    """Fill the model with the weights of the run ``init_from``; an adapter of its own stays as initialised."""
+    new = registry.create("adapter", config["adapter"]).state_dict(net)
+    try:
+        load_weights(net, store.artifact_path(config["init_from"], WEIGHTS), may_lack=new)
+    except (ConfigError, TrackingError) as error:
+        raise ConfigError(f"init_from: {config['init_from']!r}: {error}") from error
 
 
 def _schedule(config: Mapping[str, Any], d_model: int) -> Any:

@@ -8,35 +8,34 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from lightning_tx.cli.compose import hydra_session, values_of
 from lightning_tx.core import registry
 
 ROOT = Path(__file__).parents[1]
-
-
-def groups() -> list[str]:
-    """The registry's groups that have a package."""
-    return [group for group, package in registry.GROUPS.items() if (ROOT / package.replace(".", "/")).is_dir()]
 
 
 def components() -> list[tuple[str, str]]:
     """Every built-in component as group and name; what plugins register is theirs to test."""
     return [
         (group, name)
-        for group in groups()
+        for group in registry.GROUPS
         for name in registry.names(group)
         if registry.get(group, name).__module__.startswith("lightning_tx.")
     ]
 
 
 def yamls() -> list[Path]:
-    return [path for group in groups() for path in sorted((ROOT / "conf" / group).glob("*.yaml"))]
+    return [path for group in registry.GROUPS for path in sorted((ROOT / "conf" / group).glob("*.yaml"))]
 
 
 @cache
 def values(path: Path) -> dict[str, Any]:
-    """A yaml's own keys, as OmegaConf reads them: 1e-9 is a number to it and a string to PyYAML."""
-    content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    return {key: value for key, value in content.items() if key != "defaults"}
+    """A yaml's keys as OmegaConf reads them (1e-9 is a number to it and a string to PyYAML), with those it inherits."""
+    own: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    if "defaults" not in own:
+        return own
+    with hydra_session():
+        return values_of(path.parent.name, path.stem)
 
 
 def open_keys(config: dict[str, Any]) -> set[str]:

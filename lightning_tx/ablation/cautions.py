@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_tx.ablation.confounds import SIZES, Confound
 from lightning_tx.ablation.factors import Factor
-from lightning_tx.ablation.keys import ABSENT, label_of
 from lightning_tx.ablation.formatting import amount, decimals_for, listed, number, percent
+from lightning_tx.ablation.keys import ABSENT, label_of
 from lightning_tx.ablation.spread import UnevenSpread
 from lightning_tx.ablation.statistics import Effect
 from lightning_tx.tracking import tags
@@ -172,5 +172,5 @@ def uneven(spread: UnevenSpread | None, columns: Sequence[Factor]) -> list[str]:
 def seeds_without_spread(found: Sequence[Effect]) -> list[str]:
     """Effects that are the same to the last digit for every seed."""
     if any(effect.settled and effect.low == effect.high for effect in found):
-        return ["Differences are the same to the last digit for every seed: does the seed reach the runs?"]
+        return ["Differences are the same to the last digit for every seed: check what the seed changes."]
     return []

@@ -45,8 +45,8 @@ def render_diff(
     else:
         parts.append(Text("The configs of the two runs are equal."))
     if passed_over:
-        keys = "key" if passed_over == 1 else "keys"
-        parts.append(Text(f"{passed_over} more {keys} without bearing on results differ.", style="dim"))
+        subject = "1 more key differs" if passed_over == 1 else f"{passed_over} more keys differ"
+        parts.append(Text(f"{subject} without bearing on results.", style="dim"))
     parts += [Text(), _table(run_a, run_b, "Runs", _facts(run_a, run_b))]
     return Group(*parts)
 

@@ -75,7 +75,12 @@ def _width(table: Table, console: Console, options: ConsoleOptions) -> int:
 
 
 def _fitting_combinations(report: Report, console: Console, options: ConsoleOptions) -> Table:
-    for columns in ([PARAMETERS, SPEED], [PARAMETERS]):
+    known = []
+    if any(row.parameters is not None for row in report.combinations):
+        known.append(PARAMETERS)
+    if any(row.tokens_per_second is not None for row in report.combinations):
+        known.append(SPEED)
+    for columns in (known, known[:1]):
         table = _combinations(report, columns)
         if _width(table, console, options) <= options.max_width:
             return table

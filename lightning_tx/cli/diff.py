@@ -15,14 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the config keys and the latest metrics in which two runs differ."""
-    from lightning_tx.ablation.confounds import differences
-    from lightning_tx.ablation.render import render_diff
+    from lightning_tx.ablation.identity import VOLATILE
+    from lightning_tx.ablation.run_diff import render_diff
 
     store = tracking_of(arguments).open()
-    ids = (arguments.first, arguments.second)
-    records = [store.run(run_id) for run_id in ids]
-    configs = [store.config(run_id) for run_id in ids]
-    found = differences(configs[0], configs[1])
-    metrics = differences(records[0].metrics, records[1].metrics)
-    console().print(render_diff(records[0], records[1], [*found, *metrics]))
+    first, second = (store.run(run_id) for run_id in (arguments.first, arguments.second))
+    configs = store.config(first.run_id), store.config(second.run_id)
+    console().print(render_diff(first, second, *configs, VOLATILE))
     return 0

@@ -58,8 +58,8 @@ def print_report(
     """
     from lightning_tx.ablation.export import to_csv, to_markdown
     from lightning_tx.ablation.identity import VOLATILE
-    from lightning_tx.ablation.render import to_rich
     from lightning_tx.ablation.report import build_report
+    from lightning_tx.ablation.terminal import to_rich
 
     runs = study.runs()
     if not runs:
@@ -72,12 +72,8 @@ def print_report(
         raise ConfigError(f"--metric: no run has {metric!r}.{nearest(metric, measured)} Metrics: {choices(measured)}.")
     configs = {run.run_id: study.store.config(run.run_id) for run in runs}
     report = build_report(study.name, runs, configs, metric, direction, baselines, VOLATILE)
-    out.print()
-    for part in to_rich(report, out.width):
-        out.print(part)
-    markdown = to_markdown(report)
-    study.log_text("report.md", markdown)
-    for name, text in to_csv(report).items():
+    out.print("", to_rich(report), sep="\n")
+    for name, text in {"report.md": to_markdown(report), **to_csv(report)}.items():
         study.log_text(name, text)
     out.print(f"\nReport: {_shown(study)}")
     out.print(f"All runs in the MLflow UI: ltx ui{_options(study)}", markup=False)

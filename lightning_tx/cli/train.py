@@ -10,14 +10,16 @@ from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from lightning_tx.cli.compose import CONFIG, HYDRA_VERSION, Job, Request, conf_dir, job_of, prepare, read_request
 from lightning_tx.cli.console import console
 from lightning_tx.core.errors import ConfigError, LtxError
 
+#: Overrides that say nothing about what is trained.
+UNTOLD = ("study", "root")
 #: Hydra's own options that only show something.
-INFORMATION = ("help", "hydra_help", "version", "cfg", "info", "shell_completion")
+INFORMATION = ("help", "hydra_help", "cfg", "info", "shell_completion")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -67,7 +69,7 @@ def _single(arguments: Sequence[str], request: Request) -> int:
     config = request.jobs[0].config
     if config["study"]:
         Study.open(open_store(config), config["study"], overrides=request.jobs[0].overrides)
-    progress = Progress(total=1)
+    progress = Progress(1)
     _hydra(arguments, progress.run_job)
     return 1 if progress.failures else 0
 
@@ -86,7 +88,7 @@ def _sweep(arguments: Sequence[str], request: Request, identities: list[str]) ->
     out.print(f"Study [bold]{name}[/]: {len(request.jobs)} runs over {', '.join(request.swept)}.")
     _mention_duplicates(request, identities, out)
     try:
-        _hydra([*arguments, f"study={name}"], Progress(total=len(request.jobs)).run_job)
+        _hydra([*arguments, f"study={name}"], Progress(len(request.jobs), request.swept).run_job)
     except (Interrupted, KeyboardInterrupt):
         study.finish("KILLED")
         out.print("\nInterrupted. The same command goes on where it stopped.")
@@ -108,10 +110,12 @@ class Progress:
 
     Attributes:
         total: number of jobs.
+        swept: the keys in which they differ.
         failures: jobs that failed in this process.
     """
 
     total: int
+    swept: tuple[str, ...] = ()
     failures: int = 0
     seconds: list[float] = field(default_factory=list)
 
@@ -124,16 +128,15 @@ class Progress:
         _silence()
         job = job_of(hydra_config)
         out = console()
-        number = (OmegaConf.select(hydra_config, "hydra.job.num") if self.total > 1 else None) or _number()
+        number = _number() if self.total > 1 else 0
         head = f"[{number + 1}/{self.total}] " if self.total > 1 else ""
-        out.print(f"{head}{_short(job)}", markup=False, end="" if self.total > 1 else "\n")
+        title = _title(job, self.swept)
+        out.print(f"{head}{title}", markup=False, end="" if self.total > 1 else "\n")
         began = time.monotonic()
         try:
             store = open_store(job.config)
             study = Study.get(store, job.config["study"]) if job.config["study"] else None
-            record = train(
-                job.config, name=_short(job), labels=job.labels, store=store, study=study, console=out
-            )
+            record = train(job.config, name=title, labels=job.labels, store=store, study=study, console=out)
         except RunFinished as finished:
             record, seconds = finished.record, None
         except Exception as error:
@@ -160,15 +163,14 @@ class Progress:
 def _number() -> int:
     from hydra.core.hydra_config import HydraConfig
 
-    config = HydraConfig.get()
-    return 0 if OmegaConf.is_missing(config.job, "num") else int(config.job.num)
+    return int(HydraConfig.get().job.num)
 
 
-def _short(job: Job) -> str:
-    """The overrides that tell a job from others, in one line."""
-    hidden = ("study", "root", "tracking", "experiment")
-    shown = [line for line in job.overrides if line.partition("=")[0].partition(".")[0].lstrip("+~") not in hidden]
-    return " ".join(shown) or job.labels.get("experiment", "baseline")
+def _title(job: Job, swept: Sequence[str] = ()) -> str:
+    """What tells a job from the others of its sweep, or from the baseline, in one line."""
+    values = {line.partition("=")[0].lstrip("+~"): line for line in job.overrides}
+    shown = [values[key] for key in swept] if swept else [values[key] for key in values if key not in UNTOLD]
+    return " ".join(shown) or "baseline"
 
 
 def _study_name(request: Request) -> str:
@@ -182,7 +184,8 @@ def _mention_duplicates(request: Request, identities: list[str], out: Any) -> No
     first: dict[str, Job] = {}
     for job, identity in zip(request.jobs, identities, strict=True):
         if identity in first:
-            out.print(f"{_short(job)} is the same run as {_short(first[identity])}; it is trained once.", markup=False)
+            same = _title(first[identity], request.swept)
+            out.print(f"{_title(job, request.swept)} is the same run as {same}; it is trained once.", markup=False)
         first.setdefault(identity, job)
 
 

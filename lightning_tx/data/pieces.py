@@ -6,7 +6,7 @@ from collections.abc import Iterator
 #: Characters of a piece, about.
 PIECE_CHARACTERS = 1 << 20
 
-_BORDER = re.compile(r"\S(?=\s)")
+_BORDER = re.compile(r"\S(?=[ \t\n])")
 
 
 def pieces(text: str, size: int = PIECE_CHARACTERS) -> Iterator[str]:

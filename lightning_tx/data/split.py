@@ -10,10 +10,8 @@ def fraction_problems(validation_fraction: float, test_fraction: float) -> list[
     """Why the two fractions, each of them valid, cannot be used together."""
     if validation_fraction + test_fraction < 1:
         return []
-    return [
-        f"data.validation_fraction: {validation_fraction} and data.test_fraction {test_fraction} together leave nothing "
-        "to train on; their sum must be below 1."
-    ]
+    together = f"{validation_fraction} and data.test_fraction {test_fraction}"
+    return [f"data.validation_fraction: {together} leave nothing to train on; their sum must be below 1."]
 
 
 def by_content(documents: Sequence[str], validation_fraction: float, test_fraction: float) -> Splits[str]:

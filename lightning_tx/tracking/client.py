@@ -134,5 +134,5 @@ def quiet() -> Iterator[None]:
 
 def _public(uri: str) -> str:
     """The uri without user and password."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    user = urlsplit(uri).netloc.rpartition("@")[0]
+    return uri.replace(f"{user}@", "", 1) if user else uri

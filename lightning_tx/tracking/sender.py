@@ -17,6 +17,8 @@ from lightning_tx.tracking.values import METRICS_PER_CALL, check_metric_name
 log = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 1.0
+#: A call that the thread has begun may take this long even where nobody is patient.
+_CALL_SECONDS = 10.0
 #: One file that keeps what could not be sent, in the run's folder.
 UNSENT_FILE = "unsent_metrics.jsonl"
 
@@ -92,9 +94,10 @@ class MetricSender:
         """
         patience = self._patience_seconds if patience_seconds is None else patience_seconds
         deadline = time.monotonic() + patience
-        while True:
+        while self._waiting():
             try:
-                return self._send_waiting(deadline)
+                self._send_batch(max(patience, _CALL_SECONDS))
+                deadline = time.monotonic() + patience  # it is failure that tries patience, not a long queue
             except StoreUnavailable as error:
                 if time.monotonic() + _PAUSE_SECONDS > deadline:
                     raise self._keep(error) from error
@@ -132,28 +135,27 @@ class MetricSender:
             self._wake.wait(self._flush_seconds)
             self._wake.clear()
             try:
-                self._send_waiting(math.inf)
+                while self._waiting():
+                    self._send_batch()
                 complained = False
             except TrackingError as error:
                 if not complained:
                     log.warning("%d metric values wait, the store will be asked again: %s", self._waiting(), error)
                 complained = True
 
-    def _send_waiting(self, deadline: float) -> None:
-        wait = -1 if deadline == math.inf else max(0.0, deadline - time.monotonic())
-        if not self._sending.acquire(timeout=wait):
+    def _send_batch(self, wait_seconds: float = -1) -> None:
+        if not self._sending.acquire(timeout=wait_seconds):
             raise StoreUnavailable("The tracking store has not answered a call that is still under way.")
         try:
-            while self._queue or self._batch:
-                # Copied before it is removed: an interrupt in between doubles a point, which MLflow drops.
-                while self._queue and len(self._batch) < METRICS_PER_CALL:
-                    self._batch.append(self._queue[0])
-                    self._queue.popleft()
-                self._send(self._batch)
-                self._batch = []
+            # Copied before it is removed: an interrupt in between doubles a point, which MLflow drops.
+            while self._queue and len(self._batch) < METRICS_PER_CALL:
+                self._batch.append(self._queue[0])
+                self._queue.popleft()
             if self._nonfinite is not None and not self._nonfinite_told:
                 self._on_nonfinite(*self._nonfinite)
                 self._nonfinite_told = True
+            self._send(self._batch)
+            self._batch = []
         finally:
             self._sending.release()
 

@@ -1,6 +1,5 @@
 """What is kept of a run while it trains: a state to resume from, and the best weights."""
 
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from safetensors.torch import save_model
 
+from lightning_tx.model.weights import save_weights
 from lightning_tx.training.module import TrainingModule
 
 LAST = "last.ckpt"
@@ -65,10 +64,15 @@ class Checkpoints(pl.Callback):
             return
         self.best = {**found, "step": trainer.global_step}
         if trainer.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            partial = self.folder / f"{BEST}.partial"
-            save_model(pl_module.net, str(partial))
-            os.replace(partial, self.folder / BEST)
+            save_weights(pl_module.net, self.folder / BEST)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Count the batch that is about to begin as not begun; Lightning would validate one batch early after a resume."""
+        for counts in checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"].values():
+            if isinstance(counts, dict):
+                counts["ready"] = counts["started"] = counts["completed"]
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: the best metrics and the random generators."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
-from safetensors.torch import load_model
 from torch.utils.data import DataLoader
 
+from lightning_tx.model.weights import load_weights
 from lightning_tx.training.checkpoint import BEST, LAST, Checkpoints, steps_done
 from lightning_tx.training.module import TrainingModule
 from lightning_tx.training.options import TrainerOptions
@@ -91,7 +91,7 @@ def fit(
         if options.max_steps % options.val_every:
             trainer.validate(module, _loader(validation), verbose=False)
         best = {f"best/{name}": float(value) for name, value in checkpoints.best.items()}
-        load_model(module.net, folder / BEST, device=str(module.device))
+        load_weights(module.net, folder / BEST)
         module.record(best)
         if test is not None:
             trainer.test(module, _loader(test), verbose=False)

@@ -215,5 +215,5 @@ def test_a_plugin_whose_package_is_gone_is_named(monkeypatch: pytest.MonkeyPatch
     plugin = EntryPoint(name="my_plugin", value="package_that_is_gone", group="lightning_tx.plugins")
     monkeypatch.setattr(registry, "entry_points", lambda group: [plugin])
     registry.load_plugins.cache_clear()
-    with pytest.raises(PluginError, match="'my_plugin'.*ModuleNotFoundError"):
+    with pytest.raises(PluginError, match=r"'my_plugin'.*ModuleNotFoundError"):
         registry.get("norm", "rmsnorm")

@@ -1,5 +1,6 @@
 import shutil
 import sqlite3
+import uuid
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -44,9 +45,25 @@ def root(template, tmp_path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def shared(template, tmp_path_factory) -> str:
+    """The uri of a database for all tests that need no file of their own: MLflow opens it once."""
+    database = tmp_path_factory.mktemp("shared") / "mlflow.db"
+    shutil.copyfile(template, database)
+    return f"sqlite:///{database}"
+
+
 @pytest.fixture
-def store(root) -> Store:
-    return Mlflow(root, flush_seconds=0.2, patience_seconds=0.0).open()
+def store(shared, tmp_path) -> Store:
+    """An empty store: an MLflow experiment of its own in the shared database."""
+    component = Mlflow(
+        tmp_path / "multirun",
+        uri=shared,
+        experiment_name=uuid.uuid4().hex,
+        flush_seconds=0.2,
+        patience_seconds=0.0,
+    )
+    return component.open()
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_a_fixed_offset_is_a_rotation_of_each_pair(offset: int) -> None:
     torch.testing.assert_close(here @ fitted, there, rtol=0, atol=1e-8)
     # … and it turns pair i by offset / base^(2i/D).
     angles = [offset / 10_000 ** (2 * i / width) for i in range(width // 2)]
-    turns = [torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]]).double() for a in angles]
+    turns = [torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]], dtype=here.dtype) for a in angles]
     torch.testing.assert_close(here @ torch.block_diag(*turns), there, rtol=0, atol=1e-9)
 
 

@@ -1,0 +1,46 @@
+"""A model's weights on disk, as safetensors."""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from lightning_tx.core.errors import ConfigError
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the state of a model, a shared tensor once; the file is replaced in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    shared = _shared_names(model)
+    state = {name: value.contiguous() for name, value in model.state_dict().items() if name not in shared}
+    save_file(state, str(partial))
+    os.replace(partial, path)
+
+
+def load_weights(model: nn.Module, path: Path, *, may_lack: Collection[str] = ()) -> None:
+    """Fill a model from what :func:`save_weights` wrote.
+
+    Args:
+        model: is filled in place.
+        path: the file.
+        may_lack: names that stay as they are where the file does not have them, such as those of a new adapter.
+
+    Raises:
+        ConfigError: the file and the model differ in a name or a shape.
+    """
+    weights, own = load_file(path), model.state_dict()
+    wrong = {name for name, value in weights.items() if name not in own or own[name].shape != value.shape}
+    wrong |= set(own) - set(weights) - _shared_names(model) - set(may_lack)
+    if wrong:
+        names = ", ".join(sorted(wrong)[:3])
+        raise ConfigError(f"'{path}' holds the weights of another model: they differ in {names}.")
+    model.load_state_dict(weights, strict=False)
+
+
+def _shared_names(model: nn.Module) -> set[str]:
+    """The further names of parameters that have several."""
+    kept = {name for name, _ in model.named_parameters()}
+    return {name for name, _ in model.named_parameters(remove_duplicate=False)} - kept

@@ -1,0 +1,87 @@
+"""Overrides become plain dicts, and everything wrong with them is said at once."""
+
+import pytest
+
+from lightning_tx.cli.compose import compose, hydra_session, labels_in, read_request
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.registry import GROUPS
+
+
+def test_a_group_choice_and_a_value_reach_the_plain_config() -> None:
+    config = compose(["attention=mqa", "model.num_layers=2"])
+    assert config["attention"] == {"name": "gqa", "num_kv_heads": 1, "bias": False, "dropout": 0.0}
+    assert config["model"]["num_layers"] == 2
+    assert type(config["model"]) is dict
+    assert "hydra" not in config
+
+
+def test_scientific_notation_is_a_number() -> None:
+    assert compose()["optimizer"]["eps"] == 1e-9
+
+
+def test_a_model_preset_brings_its_components_and_the_command_line_has_the_last_word() -> None:
+    preset = compose(["model=llama3_8b", "norm=layernorm"])
+    assert preset["positions"]["base"] == 500_000.0
+    assert preset["attention"]["num_kv_heads"] == 8
+    assert preset["norm"]["name"] == "layernorm"
+
+
+def test_a_label_in_overrides_becomes_its_file() -> None:
+    config = compose(['model.overrides=[{layers: "1::2", feed_forward: gelu}]'])
+    assert config["model"]["overrides"] == [{"layers": "1::2", "feed_forward": {"name": "gelu", "bias": False}}]
+
+
+def test_all_unknown_choices_are_named_with_the_nearest_one() -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(["positions=ropee", "norm=batchnorm"])
+    first, second = caught.value.problems
+    assert first.startswith("positions: ") and "Did you mean 'rope'?" in first and "sinusoidal" in first
+    assert second.startswith("norm: ") and "layernorm, none, rmsnorm" in second
+
+
+@pytest.mark.parametrize("override", ["model.typo=3", "+model.typo=3", "++model.typo=3"])
+def test_an_unknown_key_is_left_for_the_check_to_name(override: str) -> None:
+    assert compose([override])["model"]["typo"] == 3
+
+
+def test_nonsense_is_refused() -> None:
+    with pytest.raises(ConfigError):
+        compose(["a=b=["])
+
+
+def test_several_values_need_a_multirun() -> None:
+    with pytest.raises(ConfigError, match=r"positions: .*--multirun"):
+        read_request(["positions=none,rope"], multirun=False)
+
+
+def test_a_sweep_is_the_product_in_order_of_the_command_line() -> None:
+    request = read_request(["positions=none,rope", "model.num_layers=1", "seed=range(2)"], multirun=True)
+    assert request.is_sweep and request.swept == ("positions", "seed")
+    assert [(job.config["positions"]["name"], job.config["seed"]) for job in request.jobs] == [
+        ("none", 0),
+        ("none", 1),
+        ("rope", 0),
+        ("rope", 1),
+    ]
+    assert request.jobs[3].labels["positions"] == "rope"
+    assert request.jobs[3].labels["model.num_layers"] == "1"
+    assert "seed" not in request.jobs[3].labels
+
+
+def test_an_experiment_brings_its_own_sweep_and_the_command_line_changes_it() -> None:
+    request = read_request(["experiment=ablation", "positions=rope"], multirun=False)
+    assert request.is_sweep and len(request.jobs) == 6
+    assert {job.config["positions"]["name"] for job in request.jobs} == {"rope"}
+
+
+def test_a_mistake_in_a_sweep_is_found_before_it_runs() -> None:
+    with pytest.raises(ConfigError, match="'ropee'"):
+        read_request(["positions=none,ropee"], multirun=True)
+
+
+def test_every_choice_of_every_group_composes() -> None:
+    with hydra_session():
+        labels = [(group, label) for group in (*GROUPS, "trainer", "experiment") for label in labels_in(group)]
+    for group, label in labels:
+        overrides = [f"{group}={label}"]
+        read_request(overrides, multirun=False)

@@ -1,0 +1,36 @@
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lightning_tx.tracking.store import Mlflow
+from tests.runs import TEXT
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Path:
+    """A store's database, created once: MLflow takes seconds for it."""
+    root = tmp_path_factory.mktemp("template")
+    Mlflow(root).open()
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def root(template, tmp_path) -> Path:
+    """A run folder with an empty store."""
+    folder = tmp_path / "multirun"
+    folder.mkdir()
+    shutil.copyfile(template, folder / "mlflow.db")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory) -> Path:
+    """A file of text that a model of a few hundred parameters can learn something from."""
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path

@@ -1,0 +1,18 @@
+import pytest
+import torch
+
+from tests.model.configs import small_model, tokens
+
+
+@pytest.mark.parametrize("topology", ["decoder", "encoder", "encoder_decoder"])
+@pytest.mark.parametrize("padded", [False, True])
+def test_compiles_without_graph_breaks(topology: str, padded: bool) -> None:
+    torch._dynamo.reset()
+    model = small_model(topology, positions="rope", attention={"num_kv_heads": 2})
+    inputs = [tokens(2, 6, seed=seed) for seed in range(model.num_inputs)]
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]]).bool()
+    masks = {"token_mask_BT": mask} if padded else {}
+    if padded and topology == "encoder_decoder":
+        masks["source_token_mask_BS"] = mask
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(*inputs, **masks).x, model(*inputs, **masks).x, rtol=0, atol=1e-12)

@@ -1,0 +1,171 @@
+"""A plain dict becomes a checked, trained and recorded run."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.experiment import check, identify, load_run, open_store, train
+from lightning_tx.tracking.errors import RunFinished
+from lightning_tx.tracking.study import Study
+from lightning_tx.training.checkpoint import LAST, Checkpoints
+from tests.runs import tiny_config
+
+DETERMINISTIC = ("train/loss", "train/grad_norm", "train/lr", "val/loss", "val/perplexity", "val/bits_per_byte")
+
+
+def run(config, study=None):
+    store = open_store(config)
+    return store, train(config, name="tiny", labels={"positions": "rope"}, store=store, study=study)
+
+
+def test_a_sound_config_has_no_problems(root, text) -> None:
+    assert check(tiny_config(root, text)) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "start", "word"),
+    [
+        ("model.num_layer=3", "model.num_layer: ", "'num_layers'"),
+        ("model.num_heads=abc", "model.num_heads: ", "'abc'"),
+        ("model.dropout=1.5", "model.dropout: ", "1.5"),
+        ("model.num_heads=3", "model.num_heads: ", "1, 2, 4, 8, 16"),
+        ("attention.num_kv_heads=3", "attention.num_kv_heads: ", "1, 2"),
+        ("model.head_dim=3", "model.head_dim: ", "even"),
+        ("trainer.max_steps=0", "trainer.max_steps: ", "greater than 0"),
+        ("trainer.precision=16", "trainer.precision: ", "bf16-mixed"),
+        ("trainer.max_step=3", "trainer.max_step: ", "'max_steps'"),
+        ("data.path=/nowhere", "data.path: ", "/nowhere"),
+        ("data.path=???", "data.path: ", "missing"),
+        ("schedule=noam", "optimizer.lr: ", "null"),
+        ("optimizer.lr=null", "optimizer.lr: ", "null"),
+        ("adapter=lora adapter.targets=[x_proj]", "adapter.targets: ", "q_proj"),
+        ("model=encoder", "model.name: ", "'encoder'"),
+        ("sead=1", "sead: ", "'seed'"),
+        ("seed=-1", "seed: ", "-1"),
+        ("model.overrides=[{layers: 9, feed_forward: relu}]", "model.overrides[0]: ", "nowhere"),
+    ],
+)
+def test_each_mistake_is_one_sentence_that_names_key_value_and_choices(root, text, override, start, word) -> None:
+    (problem,) = check(tiny_config(root, text, *([override] if "overrides" in override else override.split())))
+    assert problem.startswith(start)
+    assert word in problem
+
+
+@pytest.mark.parametrize(("content", "word"), [(b"", "empty"), (b"\x00\x01\xff", "binary")])
+def test_a_file_that_is_no_text_is_refused(root, tmp_path: Path, content: bytes, word: str) -> None:
+    path = tmp_path / "data.txt"
+    path.write_bytes(content)
+    (problem,) = check(tiny_config(root, path))
+    assert problem.startswith("data.path: ") and word in problem
+
+
+def test_all_problems_come_at_once(root, text) -> None:
+    config = tiny_config(root, text, "model.typo=1", "norm.eps=-1", "trainer.clip=1", "seed=x", "schedule.factor=2")
+    keys = {problem.partition(":")[0] for problem in check(config)}
+    assert keys == {"model.typo", "norm.eps", "trainer.clip", "seed", "schedule.factor"}
+
+
+class TestIdentity:
+    def test_where_and_how_a_run_is_recorded_does_not_change_it(self, root, text, tmp_path) -> None:
+        plain = identify(tiny_config(root, text))
+        other = tiny_config(tmp_path / "other", text, "tracking.flush_seconds=1", "trainer.log_every=3", "study=x")
+        assert identify(other) == plain
+
+    @pytest.mark.parametrize("override", ["seed=1", "positions=none", "positions.base=500", "trainer.max_steps=13"])
+    def test_what_is_learnt_changes_it(self, root, text, override) -> None:
+        assert identify(tiny_config(root, text, override)) != identify(tiny_config(root, text))
+
+    def test_an_option_left_at_its_default_does_not_change_it(self, root, text) -> None:
+        config = tiny_config(root, text)
+        shorter = copy.deepcopy(config)
+        del shorter["positions"]["pairing"], shorter["model"]["tie_embeddings"], shorter["trainer"]["compile"]
+        assert identify(shorter) == identify(config)
+
+    def test_the_data_change_it(self, root, text, tmp_path) -> None:
+        other = tmp_path / "other.txt"
+        other.write_text(text.read_text().replace("make", "is"))
+        assert identify(tiny_config(root, other)) != identify(tiny_config(root, text))
+        same = tmp_path / "same.txt"
+        same.write_text(text.read_text())
+        # The path is part of the config: another path is said to be another run, content or not.
+        assert identify(tiny_config(root, same)) != identify(tiny_config(root, other))
+
+
+def test_a_run_is_trained_recorded_and_rebuilt(root, text) -> None:
+    config = tiny_config(root, text)
+    store, record = run(config)
+    assert record.status == "FINISHED"
+    assert store.history(record.run_id, "val/loss")[-1][0] == 12
+    losses = dict(store.history(record.run_id, "val/loss"))
+    assert losses[12] < losses[6] < 6.0
+    assert record.metrics["best/loss"] == min(losses.values())
+    assert record.metrics["best/step"] == 12
+    assert record.metrics["test/loss"] < 6.0
+    assert record.metrics["params/total"] == sum(p.numel() for p in load_run(record.run_id, root=root).model.parameters())
+    assert record.tags["ltx.metric"] == "best/loss"
+
+    loaded = load_run(record.run_id, root=root)
+    tokens = torch.tensor([loaded.tokenizer.encode("3 and 4 make")])
+    assert loaded.tokenizer.decode(tokens[0].tolist()) == "3 and 4 make"
+    assert not loaded.model.training
+    weights = load_file(store.artifact_path(record.run_id, "model.safetensors"))
+    assert torch.equal(loaded.model.token_embedding.weight, weights["token_embedding.weight"])
+    with pytest.raises(RunFinished):
+        run(config)
+
+
+class Killed(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.mark.parametrize("stop", [3, 4, 7, 9])
+def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(root, text, tmp_path, monkeypatch, stop) -> None:
+    """Over several epochs, with dropout, accumulation, and a stop between two points of the curve."""
+    overrides = ["model.dropout=0.2", "trainer.accumulate=2", "trainer.checkpoint_every=2", "trainer.batch_size=16"]
+    overrides += ["trainer.log_every=3"]
+    whole = tiny_config(root, text, *overrides)
+    store, unbroken = run(whole)
+
+    original = Checkpoints.on_train_batch_start
+
+    def dying(self, trainer, *rest) -> None:
+        original(self, trainer, *rest)
+        if trainer.global_step == stop:
+            raise Killed
+
+    study = Study.open(store, "broken")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Checkpoints, "on_train_batch_start", dying)
+        run(whole, study)
+    first = study.runs()[0]
+    assert first.status == "FAILED"
+    assert (store.folder(first.run_id) / LAST).exists()
+    torch.manual_seed(99)  # whatever happened in between
+    _, resumed = run(whole, study)
+    assert resumed.run_id == first.run_id
+    for key in DETERMINISTIC:
+        assert store.history(resumed.run_id, key) == store.history(unbroken.run_id, key), key
+    weights = [load_file(store.artifact_path(each.run_id, "model.safetensors")) for each in (unbroken, resumed)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert resumed.metrics["test/loss"] == unbroken.metrics["test/loss"]
+
+
+def test_an_adapter_starts_from_the_weights_of_another_run(root, text) -> None:
+    store, base = run(tiny_config(root, text))
+    config = tiny_config(root, text, f"init_from={base.run_id}", "adapter=lora", "adapter.rank=2")
+    _, tuned = run(config)
+    before = load_file(store.artifact_path(base.run_id, "model.safetensors"))
+    after = load_file(store.artifact_path(tuned.run_id, "model.safetensors"))
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert tuned.metrics["params/trainable"] == 3 * 2 * (16 + 16)
+    assert tuned.metrics["best/loss"] < base.metrics["best/loss"]
+
+
+def test_weights_of_another_shape_are_refused(root, text) -> None:
+    _, base = run(tiny_config(root, text))
+    with pytest.raises(ConfigError, match="init_from"):
+        run(tiny_config(root, text, f"init_from={base.run_id}", "model.d_model=32"))

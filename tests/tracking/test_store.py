@@ -1,0 +1,228 @@
+import logging
+import math
+import shutil
+import socket
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
+
+from lightning_tx.core import registry
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
+from lightning_tx.tracking.store import Mlflow, Point
+from lightning_tx.tracking.study import Study
+
+
+def points(key, values, start=0):
+    return [Point(key, value, 1_700_000_000_000 + step, step) for step, value in enumerate(values, start)]
+
+
+def test_is_a_registered_component_whose_yaml_names_every_option(tmp_path):
+    assert registry.get("tracking", "mlflow") is Mlflow
+    yaml = Path(__file__).parents[2] / "conf" / "tracking" / "mlflow.yaml"
+    keys = [line.partition(":")[0] for line in yaml.read_text().splitlines()]
+    assert keys == ["name", *(knob.name for knob in registry.knobs(Mlflow))]
+    assert registry.check("tracking", {"name": "mlflow", "max_retries": 11}) != []
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "databricks", "ftp://host", "sqlite://", "http://"])
+def test_other_stores_are_refused_by_name(tmp_path, uri):
+    with pytest.raises(ConfigError, match=r"tracking\.uri: .*Choices: null"):
+        Mlflow(tmp_path, uri=uri)
+
+
+def test_a_relative_database_is_made_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Mlflow(Path("runs"), uri="sqlite:///here.db").uri == f"sqlite:///{tmp_path}/here.db"
+    assert Mlflow(Path("runs")).uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
+
+
+def test_a_folder_that_cannot_be_one(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"tracking: .*file/runs.* cannot be used as the run folder"):
+        Mlflow(tmp_path / "file" / "runs").open()
+
+
+def test_a_dead_server_is_reported_in_seconds(tmp_path):
+    with closing(socket.socket()) as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    began = time.monotonic()
+    with pytest.raises(
+        StoreUnavailable, match=rf"tracking\.uri: no MLflow server answers at http://127\.0\.0\.1:{port}"
+    ):
+        Mlflow(tmp_path, uri=f"http://user:secret@127.0.0.1:{port}").open()
+    assert time.monotonic() - began < 10
+
+
+def test_a_server_that_accepts_and_says_nothing_is_reported_too(tmp_path):
+    with closing(socket.socket()) as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        uri = f"http://user:secret@127.0.0.1:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable) as caught:
+            Mlflow(tmp_path, uri=uri, timeout_seconds=1).open()
+    assert time.monotonic() - began < 10
+    assert "secret" not in str(caught.value)
+
+
+def test_another_schema_is_reported_with_what_to_do(root):
+    with closing(sqlite3.connect(root / "mlflow.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'abc'")
+    with pytest.raises(StoreUnavailable, match="mlflow db upgrade"):
+        Mlflow(root).open()
+
+
+def test_a_deleted_experiment_is_reported(root):
+    store = Mlflow(root).open()
+    store.client.delete_experiment(store.experiment_id)
+    with pytest.raises(ConfigError, match=r"tracking\.experiment_name: 'lightning_tx' was deleted"):
+        Mlflow(root).open()
+
+
+def test_opening_twice_and_quietly(root, caplog, monkeypatch):
+    monkeypatch.setenv("MLFLOW_RUN_ID", "left behind")
+    with caplog.at_level(logging.INFO):
+        first, second = Mlflow(root).open(), Mlflow(root).open()
+    assert first.experiment_id == second.experiment_id
+    assert [record for record in caplog.records if record.name.startswith(("mlflow", "alembic"))] == []
+    import os
+
+    assert "MLFLOW_RUN_ID" not in os.environ
+
+
+def test_a_moved_folder_takes_its_artifacts_along(root, tmp_path):
+    store = Mlflow(root).open()
+    run_id = store.create_run("a", {})
+    store.log_text(run_id, "notes/a.txt", "kept")
+    other = Mlflow(store.root, experiment_name="other").open()
+    other_run = other.create_run("b", {})
+
+    moved = tmp_path / "moved run #2"
+    shutil.copytree(store.root, moved)
+    shutil.rmtree(store.root)
+    _artifact_repos_cache.clear()  # the user's next process has none of this one's
+    store = Mlflow(moved).open()
+    assert store.artifact_path(run_id, "notes/a.txt").read_text() == "kept"
+    assert store.artifact_path(run_id, "notes/a.txt").is_relative_to(moved)
+    store.log_text(run_id, "b.txt", "new")
+    store.log_text(store.create_run("c", {}), "c.txt", "new")
+    assert not (tmp_path / "multirun").exists()
+    # Each experiment is moved when it is opened.
+    assert "/multirun/" in store.client.get_run(other_run).info.artifact_uri
+
+
+def test_runs_written_by_the_store_are_read_back_by_plain_mlflow(store):
+    run_id = store.create_run("first", {"ltx.kind": "run", "long": "x" * 9000})
+    differing = store.log_params(run_id, {f"key{number}": str(number) for number in range(250)})
+    assert differing == {}
+    store.log_points(run_id, points("train/loss", [float(step) for step in range(2500)]))
+    store.end_run(run_id, "FINISHED")
+
+    run = MlflowClient(store.uri).get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {f"key{number}": str(number) for number in range(250)}
+    assert run.data.metrics == {"train/loss": 2499.0}
+    assert len(run.data.tags["long"]) == 8000
+    assert store.history(run_id, "train/loss") == [(step, float(step)) for step in range(2500)]
+
+
+def test_parameters_never_change_and_the_difference_is_told(store):
+    run_id = store.create_run("a", {})
+    store.log_params(run_id, {"a": "1", "b": "2"})
+    assert store.log_params(run_id, {"a": "1", "b": "3", "c": "4"}) == {"b": ("2", "3")}
+    assert store.run(run_id).params == {"a": "1", "b": "2", "c": "4"}
+
+
+def test_a_point_that_is_sent_twice_is_recorded_once(store):
+    run_id = store.create_run("a", {})
+    for _ in range(2):
+        store.log_points(run_id, points("val/loss", [3.0, math.nan, math.inf, -math.inf]))
+    steps, values = zip(*store.history(run_id, "val/loss"), strict=True)
+    assert steps == (0, 1, 2, 3)
+    assert values[0] == 3.0
+    assert math.isnan(values[1])
+    assert values[2:] == (math.inf, -math.inf)
+    assert store.run(run_id).metrics == {"val/loss": -math.inf}
+    assert store.recorded_steps(run_id) == {("val/loss", step) for step in range(4)}
+
+
+def test_records(store):
+    study = Study.open(store, "s")
+    tags = {"ltx.kind": "run", "ltx.identity": "i", "ltx.study": "s", "ablation.norm": "rmsnorm", "ablation.seed": "3"}
+    run_id = store.create_run("name", tags)
+    # Killed before the parameters were written, the tags say it.
+    assert store.run(run_id).choices == {"norm": "rmsnorm"}
+    store.log_params(run_id, {"ablation.norm": "rmsnorm", "ablation.seed": "3", "model.depth": "2"})
+    record = store.run(run_id)
+    assert (record.name, record.study, record.identity, record.seed) == ("name", "s", "i", 3)
+    assert (record.status, record.finished, record.end_time) == ("RUNNING", False, None)
+    assert record.choices == {"norm": "rmsnorm"}
+    assert record.params == {"model.depth": "2"}
+    assert abs(record.start_time.timestamp() - time.time()) < 60
+    store.end_run(run_id, "FAILED")
+    assert store.run(run_id).end_time >= record.start_time
+    parent = store.run(study.run_id)
+    assert (parent.study, parent.identity, parent.seed, parent.choices) == ("s", "", None, {})
+
+
+def test_runs_are_found_by_study_and_identity(store):
+    def create(identity, study=None, status="FINISHED"):
+        tags = {"ltx.kind": "run", "ltx.identity": identity} | ({"ltx.study": study} if study else {})
+        run_id = store.create_run(f"{study}-{identity}", tags)
+        if status != "RUNNING":
+            store.end_run(run_id, status)
+        return run_id
+
+    Study.open(store, "s")
+    alone, in_s, in_t = create("i"), create("i", "s"), create("i", "t")
+    failed, finished, running = create("j", "s", "FAILED"), create("j", "s"), create("j", "s", "RUNNING")
+    newer = create("k", "s", "FAILED"), create("k", "s", "KILLED")
+    deleted = create("l", "s")
+    store.client.delete_run(deleted)
+
+    assert store.find("i", None).run_id == alone
+    assert store.find("i", "s").run_id == in_s
+    assert store.find("j", "s").run_id == finished
+    assert store.find("k", "s").run_id in newer
+    assert store.find("l", "s") is None
+    assert store.find("i", "u") is None
+    assert store.find("it's", "s") is None
+    assert {run.run_id for run in store.runs("s")} == {in_s, failed, finished, running, *newer}
+    assert {run.run_id for run in store.runs()} == {alone, in_s, in_t, failed, finished, running, *newer}
+    starts = [run.start_time for run in store.runs()]
+    assert starts == sorted(starts)
+
+
+def test_searching_goes_through_all_pages(store, monkeypatch):
+    monkeypatch.setattr("lightning_tx.tracking.reader._PAGE", 3)
+    created = {store.create_run(str(number), {"ltx.kind": "run"}) for number in range(10)}
+    assert {run.run_id for run in store.runs()} == created
+
+
+def test_unknown_runs_and_artifacts_are_reported(store):
+    with pytest.raises(TrackingError, match="0123"):
+        store.run("0123")
+    run_id = store.create_run("a", {})
+    store.log_text(run_id, "b.txt", "")
+    store.log_text(run_id, "a.txt", "")
+    with pytest.raises(TrackingError, match=r"no artifact 'c\.txt'\. There are: a\.txt, b\.txt\."):
+        store.artifact_path(run_id, "c.txt")
+    with pytest.raises(TrackingError, match=r"no artifact 'config\.json'"):
+        store.config(run_id)
+
+
+def test_files_keep_the_name_they_are_given(store, tmp_path):
+    run_id = store.create_run("a", {})
+    (tmp_path / "source.csv").write_text("1,2")
+    store.log_file(run_id, tmp_path / "source.csv", "tables/effects.csv")
+    store.log_file(run_id, tmp_path / "source.csv", "source.csv")
+    assert store.artifact_path(run_id, "tables/effects.csv").read_text() == "1,2"
+    assert store.artifacts(run_id) == ["source.csv", "tables"]
+    assert store.artifacts(run_id, "tables") == ["tables/effects.csv"]

@@ -1,0 +1,86 @@
+import pytest
+
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.tracking.study import Study
+
+
+def test_a_study_is_created_once_and_extended(store):
+    first = Study.open(store, "positions", overrides=["positions=none,rope", "seed=1,2"], note="Does order matter?")
+    first.finish()
+    assert store.run(first.run_id).status == "FINISHED"
+
+    again = Study.open(store, "positions", overrides=["positions=alibi", "seed=1,2"])
+    Study.open(store, "positions", overrides=["positions=none,rope", "seed=1,2"])
+    assert again.run_id == first.run_id
+    assert len(store.studies()) == 1
+    record = store.run(first.run_id)
+    assert record.status == "RUNNING"
+    assert record.tags["ltx.overrides"] == "positions=none,rope seed=1,2\npositions=alibi seed=1,2"
+    assert record.tags["mlflow.note.content"] == "Does order matter?"
+    assert record.name == "positions"
+
+
+def test_the_overrides_tag_drops_the_oldest_sweeps_when_full(store):
+    for letter in "abc":
+        study = Study.open(store, "s", overrides=[letter * 3000])
+    assert store.run(study.run_id).tags["ltx.overrides"] == "b" * 3000 + "\n" + "c" * 3000
+
+
+def test_studies_are_listed_by_when_they_were_opened_last(store):
+    for name in ("a", "b", "c", "a"):
+        Study.open(store, name)
+    assert [study.study for study in store.studies()] == ["a", "c", "b"]
+
+
+def test_get_takes_only_what_exists_and_changes_nothing(store):
+    study = Study.open(store, "positions")
+    study.finish("FAILED")
+    assert Study.get(store, "positions").run_id == study.run_id
+    assert store.run(study.run_id).status == "FAILED"
+    with pytest.raises(ConfigError, match=r"study: there is no study 'position'\. Did you mean 'positions'"):
+        Study.get(store, "position")
+    with pytest.raises(ConfigError, match="there is no study"):
+        Study.get(store, "it's")
+
+
+@pytest.mark.parametrize("name", ["", "  ", "it's", 'a"b', "a\nb", "a\\b", "x" * 251])
+def test_names_that_cannot_be_searched_are_refused(store, name):
+    with pytest.raises(ConfigError, match=r"study: .* cannot be a study's name"):
+        Study.open(store, name)
+
+
+@pytest.mark.parametrize("name", ["positions=none,rope attention=mha", "ü/π [1:2] {x} 100%", "a;b--c"])
+def test_names_made_from_overrides_are_found_again(store, name):
+    assert Study.open(store, name).run_id == Study.open(store, name).run_id == Study.get(store, name).run_id
+
+
+def test_a_deleted_study_is_not_taken_up(store):
+    first = Study.open(store, "s")
+    store.client.delete_run(first.run_id)
+    assert Study.open(store, "s").run_id != first.run_id
+
+
+def test_reports_of_earlier_times_are_kept(store, tmp_path):
+    study = Study.open(store, "s")
+    table = tmp_path / "effects.csv"
+    for content in ("first", "second"):
+        study.log_text("report.md", content)
+        table.write_text(content)
+        study.log_file(table, "tables/effects.csv")
+    names = store.artifacts(study.run_id)
+    assert store.artifact_path(study.run_id, "report.md").read_text() == "second"
+    assert store.artifact_path(study.run_id, "tables/effects.csv").read_text() == "second"
+    kept = [store.artifact_path(study.run_id, name).read_text() for name in names if name.startswith("report-")]
+    assert kept == ["first", "second"]
+    assert len(store.artifacts(study.run_id, "tables")) == 3
+
+
+def test_children(store, tracked):
+    study, other = Study.open(store, "s"), Study.open(store, "other")
+    with tracked(study=study) as run:
+        pass
+    assert study.child("abc123").run_id == run.run_id
+    assert [record.run_id for record in study.runs()] == [run.run_id]
+    assert other.child("abc123") is None
+    assert other.runs() == []
+    assert study.child("else") is None

@@ -1,0 +1,211 @@
+"""The optimisation that the framework runs, against a loop written by hand."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lightning_tx.core.registry import create
+from lightning_tx.data.batch import IGNORE, Batch
+from lightning_tx.tasks.causal_lm import CausalLM, Likelihood
+from lightning_tx.training.fit import fit
+from lightning_tx.training.module import TrainingModule
+from lightning_tx.training.options import TrainerOptions
+from lightning_tx.training.optimizers.groups import decay_groups
+from lightning_tx.training.stream import Stream
+from tests.model.configs import config as model_config
+
+
+class Loader:
+    """Batches of given sizes, a third of their targets ignored; the epoch shows in the tokens."""
+
+    def __init__(self, sizes):
+        self.sizes, self.epoch, self.start = sizes, 0, 0
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def set_epoch(self, epoch, start=0):
+        self.epoch, self.start = epoch, start
+
+    def batch(self, index):
+        generator = torch.Generator().manual_seed(1000 * self.epoch + index)
+        tokens = torch.randint(4, 60, (self.sizes[index], 9), generator=generator)
+        targets = tokens[:, 1:].clone()
+        targets[torch.rand(targets.shape, generator=generator) < 0.3] = IGNORE
+        return Batch(tokens[:, :-1], targets)
+
+    def __iter__(self):
+        return (self.batch(index) for index in range(self.start, len(self)))
+
+
+class Recorder:
+    """A logger's face, and everything it was told."""
+
+    def __init__(self):
+        self.points = []
+
+    def log_metrics(self, values, step):
+        self.points.append((step, values))
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    told = Recorder()
+    monkeypatch.setattr(TrainingModule, "record", lambda self, values: (
+        self.latest.update(values), told.log_metrics(values, self.global_step)
+    ))
+    return told
+
+
+def small_model(**more):
+    from lightning_tx.model.build import build_model
+
+    return build_model(model_config(sizes={"vocab_size": 60}, **more), seed=3)
+
+
+def train(net, sizes, tmp_path, **options):
+    settings = TrainerOptions(
+        **{"accelerator": "cpu", "max_steps": 6, "val_every": 3, "log_every": 2, "checkpoint_every": 100} | options
+    )
+    optimizer = create("optimizer", {"name": "adamw", "lr": 0.01, "weight_decay": 0.1}, net)
+    schedule = create("schedule", {"name": "cosine", "warmup_steps": 2}, 0.01, settings.max_steps, 16)
+    task = CausalLM()
+    module = TrainingModule(
+        net,
+        task,
+        optimizer,
+        schedule,
+        {"val": Likelihood(100), "test": Likelihood(100)},
+        gradient_clip=settings.gradient_clip,
+        log_every=settings.log_every,
+    )
+    fit(
+        module,
+        settings,
+        train=Loader(sizes),
+        validation=list(Loader([2, 3])),
+        test=None,
+        folder=tmp_path,
+        logger=False,
+        before_save=lambda: None,
+        callbacks=[],
+    )
+    return module
+
+
+def by_hand(net, sizes, steps, accumulate, clip=1.0):
+    decay = [p for p in net.parameters() if p.ndim >= 2]
+    rest = [p for p in net.parameters() if p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}], betas=(0.9, 0.98), eps=1e-9
+    )
+    schedule = create("schedule", {"name": "cosine", "warmup_steps": 2}, 0.01, steps, 16)
+    loader, index, losses, norms = Loader(sizes), 0, [], []
+    for step in range(1, steps + 1):
+        logits, targets = [], []
+        for _ in range(accumulate):
+            loader.epoch, number = divmod(index, len(sizes))
+            batch = loader.batch(number)
+            logits.append(net.logits(net(batch.tokens_BT).x).flatten(0, 1))
+            targets.append(batch.targets_BT.flatten())
+            index += 1
+        loss = F.cross_entropy(torch.cat(logits), torch.cat(targets), ignore_index=IGNORE)
+        optimizer.zero_grad()
+        loss.backward()
+        norms.append(nn.utils.clip_grad_norm_(net.parameters(), clip).item())
+        for group in optimizer.param_groups:
+            group["lr"] = schedule(step)
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, norms
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_training_is_what_a_loop_by_hand_does(tmp_path, recorder, accumulate) -> None:
+    """Batches of unequal size: the mean goes over all targets of the window, not over its batches."""
+    sizes = [2, 7, 1, 4, 5]
+    ours, theirs = small_model(), small_model()
+    train(ours, sizes, tmp_path, accumulate=accumulate, log_every=1)
+    # The best weights, which are loaded at the end, are those of the last validation here.
+    losses, norms = by_hand(theirs, sizes, 6, accumulate)
+    points = [values for _, values in recorder.points if "train/loss" in values]
+    assert [point["train/loss"] for point in points] == pytest.approx(losses, rel=1e-5)
+    assert [point["train/grad_norm"] for point in points] == pytest.approx(norms, rel=1e-4)
+    for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-3, atol=2e-5, msg=name)
+
+
+def test_a_point_of_the_curve_is_the_mean_over_all_targets_since_the_last(tmp_path, recorder) -> None:
+    net = small_model()
+    train(net, [2, 7, 1, 4, 5, 6], tmp_path, log_every=3)
+    coarse = [values["train/loss"] for _, values in recorder.points if "train/loss" in values]
+    recorder.points.clear()
+    train(small_model(), [2, 7, 1, 4, 5, 6], tmp_path / "fine", log_every=1)
+    fine = [values["train/loss"] for _, values in recorder.points if "train/loss" in values]
+    counts = [int(batch.num_targets) for batch in Loader([2, 7, 1, 4, 5, 6])]
+    for part, value in zip((slice(0, 3), slice(3, 6)), coarse, strict=True):
+        mean = sum(a * b for a, b in zip(fine[part], counts[part], strict=True)) / sum(counts[part])
+        assert value == pytest.approx(mean, rel=1e-6)
+
+
+def test_validation_follows_the_last_step_too(tmp_path, recorder) -> None:
+    train(small_model(), [2, 3], tmp_path, max_steps=5, val_every=3)
+    assert [step for step, values in recorder.points if "val/loss" in values] == [3, 5]
+
+
+def test_likelihood_is_the_mean_over_targets_and_the_sum_over_bytes() -> None:
+    net = small_model().eval()
+    batches = list(Loader([2, 5, 1]))
+    metric = Likelihood(num_bytes=1234)
+    with torch.no_grad():
+        for batch in batches:
+            metric.update(net, batch)
+        losses = []
+        for batch in batches:
+            logits = net.logits(net(batch.tokens_BT).x).double().log_softmax(-1)
+            rows, columns = (batch.targets_BT != IGNORE).nonzero(as_tuple=True)
+            losses += (-logits[rows, columns, batch.targets_BT[rows, columns]]).tolist()
+    result = metric.compute()
+    mean = sum(losses) / len(losses)
+    assert result["loss"] == pytest.approx(mean, rel=1e-6)
+    assert result["perplexity"] == pytest.approx(torch.tensor(mean).exp().item(), rel=1e-5)
+    assert result["bits_per_byte"] == pytest.approx(sum(losses) / torch.tensor(2.0).log().item() / 1234, rel=1e-5)
+
+
+def test_label_smoothing_spares_ignored_targets_and_evaluation() -> None:
+    net, batch = small_model().eval(), Loader([4]).batch(0)
+    with torch.no_grad():
+        smoothed = CausalLM(label_smoothing=0.1).loss(net, batch)
+        logits = net.logits(net(batch.tokens_BT).x).double().log_softmax(-1)
+    kept = batch.targets_BT != IGNORE
+    nll = -logits[kept].gather(1, batch.targets_BT[kept][:, None]).sum()
+    uniform = -logits[kept].mean(-1).sum()
+    assert smoothed.sum.item() == pytest.approx((0.9 * nll + 0.1 * uniform).item(), rel=1e-5)
+    assert smoothed.count.item() == kept.sum().item()
+
+
+def test_biases_and_gains_do_not_decay() -> None:
+    net = small_model(norm={"name": "layernorm"}, attention={"name": "gqa", "bias": True})
+    decayed, spared = decay_groups(net, 0.1)
+    assert {p.ndim for p in spared["params"]} == {1} and spared["weight_decay"] == 0
+    assert {p.ndim for p in decayed["params"]} == {2} and decayed["weight_decay"] == 0.1
+    assert len(decayed["params"]) + len(spared["params"]) == len(list(net.parameters()))
+
+
+def test_frozen_parameters_are_not_handed_to_the_optimizer() -> None:
+    net = small_model(adapter={"name": "lora", "rank": 2})
+    names = {id(p): name for name, p in net.named_parameters()}
+    trained = {names[id(p)] for group in decay_groups(net, 0.1) for p in group["params"]}
+    assert trained == {name for name in names.values() if "lora_" in name}
+
+
+@pytest.mark.parametrize("start", [0, 1, 5, 7, 11])
+def test_a_stream_entered_later_is_the_rest_of_the_whole(start) -> None:
+    def tokens(first, count):
+        stream = Stream(Loader([1, 2, 3]))
+        stream.start = first
+        return [batch.tokens_BT for batch, _ in zip(stream, range(count), strict=False)]
+
+    whole, rest = tokens(0, 14), tokens(start, 14 - start)
+    assert all(torch.equal(a, b) for a, b in zip(whole[start:], rest, strict=True))
