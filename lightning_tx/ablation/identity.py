@@ -18,8 +18,6 @@ VOLATILE = (
     "trainer.log_every",
     "trainer.checkpoint_every",
     "trainer.accelerator",
-    "trainer.devices",
-    "trainer.strategy",
 )
 
 

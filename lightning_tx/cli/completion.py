@@ -4,6 +4,7 @@ Hydra knows every group, choice and key; this hands its answers to the shell for
 """
 
 import argparse
+from typing import Any
 
 SCRIPTS = {
     "bash": """_ltx() {
@@ -79,8 +80,7 @@ def _overrides(word: str) -> list[str]:
     from lightning_tx.cli.compose import CONFIG, hydra_session
 
     with hydra_session():
-        (bash,) = (
-            plugin for plugin in Plugins.instance().discover(CompletionPlugin) if plugin.provides() == "bash"
-        )
+        known: Any = Plugins.instance().discover(CompletionPlugin)
+        (bash,) = (plugin for plugin in known if plugin.provides() == "bash")
         loader = GlobalHydra.instance().config_loader()
         return bash(loader)._query(config_name=CONFIG, line=word)

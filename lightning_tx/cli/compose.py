@@ -178,7 +178,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
     choice's file.
     """
     with _translated():
-        own = OmegaConf.masked_copy(config, [key for key in config if key not in ("hydra", "experiment")])
+        own = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", "experiment")])
         values = OmegaConf.to_container(own, resolve=True)
     assert isinstance(values, dict)
     result = {str(key): value for key, value in values.items()}
@@ -228,7 +228,7 @@ def component_of(group: str, label: str) -> str:
     loader = GlobalHydra.instance().config_loader()
     assert isinstance(loader, ConfigLoaderImpl)
     found = loader.repository.load_config(f"{group}/{label}")
-    own = found.config.get("name") if found is not None else None
+    own = OmegaConf.select(found.config, "name") if found is not None else None
     return str(own if own is not None else values_of(group, label)["name"])
 
 

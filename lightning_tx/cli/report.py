@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         studies = store.studies()
         if not studies:
             raise ConfigError("study: no study is recorded yet; a sweep (ltx train -m ...) makes one.")
-        name = studies[0].study
+        name = studies[0].name
     baselines = dict(_pair(text) for text in arguments.baseline)
     print_report(Study.get(store, name), console(), arguments.metric, arguments.maximise, baselines)
     return 0
@@ -59,13 +59,15 @@ def print_report(
     from lightning_tx.ablation.export import to_csv, to_markdown
     from lightning_tx.ablation.identity import VOLATILE
     from lightning_tx.ablation.report import build_report
+    from lightning_tx.ablation.statistics import Direction
     from lightning_tx.ablation.terminal import to_rich
 
     runs = study.runs()
     if not runs:
         raise ConfigError(f"study: {study.name!r} has no runs.")
     tags = runs[0].tags
-    direction = ("max" if maximise else "min") if metric else tags["ltx.direction"]
+    more = maximise if metric else tags["ltx.direction"] == "max"
+    direction: Direction = "max" if more else "min"
     metric = metric or tags["ltx.metric"]
     measured = {name for run in runs for name in run.metrics}
     if metric not in measured and any(run.finished for run in runs):
@@ -75,8 +77,8 @@ def print_report(
     out.print("", to_rich(report), sep="\n")
     for name, text in {"report.md": to_markdown(report), **to_csv(report)}.items():
         study.log_text(name, text)
-    out.print(f"\nReport: {_shown(study)}")
-    out.print(f"All runs in the MLflow UI: ltx ui{_options(study)}", markup=False)
+    out.print(f"\nReport: {_shown(study)}", markup=False, soft_wrap=True)
+    out.print(f"All runs in the MLflow UI: ltx ui{_options(study)}", markup=False, soft_wrap=True)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -29,7 +29,9 @@ def run(arguments: Sequence[str]) -> int:
         ConfigError: with every problem of every job; then nothing was trained and nothing recorded.
     """
     prepare()
-    flags = get_args_parser().parse_args(list(arguments))
+    flags = get_args_parser().parse_intermixed_args(list(arguments))
+    # Hydra's own parser wants its options in front of the overrides.
+    arguments = [*(argument for argument in arguments if argument not in flags.overrides), *flags.overrides]
     if any(getattr(flags, name) for name in INFORMATION):
         _hydra(arguments, _refuse)
         return 0
@@ -48,10 +50,6 @@ def _checked(request: Request) -> list[str]:
     for job in request.jobs:
         for problem in check(job.config):
             found.setdefault(problem, []).append(job)
-        if request.is_sweep and job.config.get("trainer", {}).get("devices", 1) != 1:
-            found.setdefault(
-                "trainer.devices: a sweep trains each run on one device; start runs on several devices one by one.", []
-            ).append(job)
     problems = []
     for problem, jobs in found.items():
         everywhere = len(jobs) == len(request.jobs)

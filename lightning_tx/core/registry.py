@@ -12,13 +12,15 @@ only schema there is:
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, TypeVar, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
 from lightning_tx.core.errors import ConfigError, PluginError, choices, nearest
 
@@ -117,8 +119,9 @@ def schema(cls: type) -> type[BaseModel]:
 
 def knobs(cls: type) -> list[Knob]:
     """The options of a component class, in the order of its constructor."""
+    hints = get_type_hints(cls.__init__, include_extras=True)
     return [
-        Knob(name, _type_text(cls, name), None if field.is_required() else field.default, field.is_required())
+        Knob(name, _type_text(hints[name]), None if field.is_required() else field.default, field.is_required())
         for name, field in schema(cls).model_fields.items()
     ]
 
@@ -219,9 +222,24 @@ def _check_constructor(group: str, name: str, cls: type) -> None:
             raise PluginError(f"{group}/{name} ({_where(cls)}): an option may not be called 'name'.")
 
 
-def _type_text(cls: type, name: str) -> str:
-    text = inspect.formatannotation(get_type_hints(cls.__init__)[name])
-    return text.replace("typing.", "").replace("Literal", "one of ")
+def _type_text(annotation: Any) -> str:
+    """An annotation as a reader of a yaml would put it: ``int > 0 or null``."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return " ".join([_type_text(arguments[0]), *_bounds(arguments[1:])])
+    if origin in (Union, UnionType):
+        return " or ".join("null" if part is type(None) else _type_text(part) for part in arguments)
+    if origin is Literal:
+        return " or ".join(map(str, arguments))
+    if origin is list:
+        return f"list of {_type_text(arguments[0])}"
+    return "mapping" if origin is dict else annotation.__name__
+
+
+def _bounds(extras: Iterable[Any]) -> list[str]:
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    constraints = [constraint for extra in extras if isinstance(extra, FieldInfo) for constraint in extra.metadata]
+    return [f"{sign} {getattr(each, name)}" for each in constraints for name, sign in signs.items() if hasattr(each, name)]
 
 
 def _where(cls: type) -> str:

@@ -1,13 +1,13 @@
 """How a parameter wishes to be initialised. Declared by modules, carried out by one owner in ``model/init.py``.
 
-A module that holds parameters of its own declares them: ``initial = {"weight": Constant(1.0)}``, as a class or an
-instance attribute. ``nn.Linear`` and ``nn.Embedding`` have defaults and may override them on the instance.
+A module that holds parameters of its own declares them on its class: ``initial = {"weight": Constant(1.0)}``, or on an
+instance by :func:`declare`. ``nn.Linear`` and ``nn.Embedding`` have defaults.
 """
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,8 @@ class Uniform:
 
 
 Scheme = Constant | Normal | Uniform
+
+
+def declare(module: nn.Module, **schemes: Scheme) -> None:
+    """Say how the parameters of one instance are to be initialised, by their names in it."""
+    module.__dict__["initial"] = schemes

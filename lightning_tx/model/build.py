@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
 from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError, choices
+from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.model.parts import GROUPS, Parts, check_parts
 
 
@@ -30,7 +30,7 @@ def build_model(
     vocab_size: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
-) -> nn.Module:
+) -> LanguageModel:
     """Build the model that a config describes, its adapter applied, every parameter initialised.
 
     Args:
@@ -49,7 +49,7 @@ def build_model(
     parts = Parts({group: config[group] for group in GROUPS}, config["model"].get("overrides", []))
     # Modules draw values when they are made, which initialise replaces: the caller's generator stays untouched.
     with torch.device(device), torch.random.fork_rng(devices=[]):
-        model = registry.create("model", config["model"], parts, vocab_size)
+        model: LanguageModel = registry.create("model", config["model"], parts, vocab_size)
         parts.finish()
         if "adapter" in config:
             model = registry.create("adapter", config["adapter"]).apply(model)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lightning_tx.components.positions.base import Positions
 from lightning_tx.core import registry
 from lightning_tx.core.context import Absent, Sublayer
 from lightning_tx.core.dims import Dims, PatternFunction, Role, Site, Stack
@@ -40,7 +41,7 @@ class Parts:
         self.problems: list[str] = []
         self._used: set[tuple[int, str]] = set()
 
-    def positions(self, dims: Dims, stack: Stack, *, causal: bool, depth: int) -> nn.Module:
+    def positions(self, dims: Dims, stack: Stack, *, causal: bool, depth: int) -> Positions:
         """The positions of a stack."""
         site = Site(
             stack=stack, role="positions", causal=causal, layer=0, depth=depth, make_norm=self.norm_maker(stack, None)

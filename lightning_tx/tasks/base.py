@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_tx.data.base import Splits
+from lightning_tx.data.corpus import SplitName
 from lightning_tx.tokenizers.base import Tokenizer
 
 
@@ -51,10 +52,6 @@ class Loader(Protocol):
         ...
 
 
-class Corpus(Protocol):
-    """Data as the task's loaders read it."""
-
-
 class Task(ABC):
     """What a model is trained for: its batches, its objective, its metrics.
 
@@ -65,8 +62,6 @@ class Task(ABC):
 
     primary: ClassVar[str]
     direction: ClassVar[Literal["min", "max"]]
-
-    def __init__(self) -> None: ...
 
     def problems(self, config: Mapping[str, Any]) -> list[str]:
         """What in a whole config does not fit this task, one sentence each."""
@@ -81,7 +76,7 @@ class Task(ABC):
         """Shuffled batches of the training split."""
 
     @abstractmethod
-    def eval_batches(self, corpus: Any, split: str, *, max_seq_len: int, batch_size: int) -> Iterable[Any] | None:
+    def eval_batches(self, corpus: Any, split: SplitName, *, max_seq_len: int, batch_size: int) -> Iterable[Any] | None:
         """Batches that hold every target of a split once; None where the split is empty."""
 
     @abstractmethod
@@ -89,5 +84,5 @@ class Task(ABC):
         """The objective on a batch."""
 
     @abstractmethod
-    def metric(self, corpus: Any, split: str) -> Metric:
+    def metric(self, corpus: Any, split: SplitName) -> Metric:
         """The metric of a split: ``update(net, batch)`` for each batch, ``compute()`` to a dict of numbers by name."""

@@ -14,7 +14,7 @@ from lightning_tx.core.context import Output
 from lightning_tx.core.registry import register
 from lightning_tx.data.base import Splits
 from lightning_tx.data.batch import IGNORE, Batch
-from lightning_tx.data.corpus import Corpus, prepare
+from lightning_tx.data.corpus import Corpus, SplitName, prepare
 from lightning_tx.data.packing import PackedBatches
 from lightning_tx.tasks.base import Loss, Task
 from lightning_tx.tokenizers.base import Tokenizer
@@ -37,7 +37,6 @@ class CausalLM(Task):
     direction = "min"
 
     def __init__(self, *, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> None:
-        super().__init__()
         self.label_smoothing = label_smoothing
 
     def problems(self, config: Mapping[str, Any]) -> list[str]:
@@ -57,7 +56,7 @@ class CausalLM(Task):
         return PackedBatches(corpus.train, seq_len=max_seq_len, batch_size=batch_size, seed=seed, shuffle=True)
 
     def eval_batches(
-        self, corpus: Corpus, split: str, *, max_seq_len: int, batch_size: int
+        self, corpus: Corpus, split: SplitName, *, max_seq_len: int, batch_size: int
     ) -> PackedBatches | None:
         """Consecutive windows over the whole split."""
         encoded = corpus.split(split)
@@ -71,7 +70,7 @@ class CausalLM(Task):
         total = _cross_entropy(net, output, batch, self.label_smoothing)
         return Loss(total, (batch.targets_BT != IGNORE).sum(), output.losses, output.stats)
 
-    def metric(self, corpus: Corpus, split: str) -> Metric:
+    def metric(self, corpus: Corpus, split: SplitName) -> Metric:
         """Loss, perplexity and bits per byte of a split."""
         return Likelihood(corpus.split(split).num_bytes)
 

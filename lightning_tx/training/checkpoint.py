@@ -63,13 +63,12 @@ class Checkpoints(pl.Callback):
         if self.best and not self.sign * found[self.metric] < self.sign * self.best[self.metric]:
             return
         self.best = {**found, "step": trainer.global_step}
-        if trainer.is_global_zero:
-            save_weights(pl_module.net, self.folder / BEST)
+        save_weights(pl_module.net, self.folder / BEST)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Count the batch that is about to begin as not begun; Lightning would validate one batch early after a resume."""
+        """Count the batch about to begin as not begun; else Lightning validates one batch early after a resume."""
         for counts in checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"].values():
             if isinstance(counts, dict):
                 counts["ready"] = counts["started"] = counts["completed"]

@@ -70,8 +70,7 @@ def fit(
     with quiet():
         trainer = pl.Trainer(
             accelerator=options.accelerator,
-            devices=options.devices,
-            strategy=options.strategy,
+            devices=1,
             precision=options.precision,
             max_steps=options.max_steps,
             max_epochs=-1,

@@ -4,7 +4,6 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
@@ -17,8 +16,7 @@ from lightning_tx.training.schedules.base import Schedule
 class TrainingModule(pl.LightningModule):
     """Trains ``net`` on a task.
 
-    The gradient of a step is that of the mean over all targets of its accumulated batches on all devices, whatever
-    their sizes.
+    The gradient of a step is that of the mean over all targets of its accumulated batches, whatever their sizes.
 
     Args:
         net: the model.
@@ -72,19 +70,17 @@ class TrainingModule(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Turn the accumulated gradient into that of the mean over all targets of the window."""
-        devices = self.trainer.world_size
-        if len(self._counts) > 1 or devices > 1:
-            window = torch.stack(self._counts).sum()
-            if devices > 1:
-                dist.all_reduce(window)
-            gradients = [parameter.grad for parameter in self.net.parameters() if parameter.grad is not None]
-            torch._foreach_mul_(gradients, self._counts[0] * devices / window)
+        if len(self._counts) > 1:
+            factor = self._counts[0] / torch.stack(self._counts).sum()
+            for parameter in self.net.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
         self._counts.clear()
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
         """Clip the gradient by its norm, and keep the norm for the training curve."""
         trained = [parameter for parameter in self.net.parameters() if parameter.grad is not None]
-        norm = nn.utils.get_total_norm([parameter.grad for parameter in trained])
+        norm = nn.utils.get_total_norm([cast(Tensor, parameter.grad) for parameter in trained])
         self._curve.step(norm)
         if self.gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(trained, self.gradient_clip, norm)
@@ -97,7 +93,7 @@ class TrainingModule(pl.LightningModule):
             point = self._curve.point()
             self._targets_timed += point.pop("targets")
             point["lr"] = self._schedule(step)
-            point["tokens_per_second"] = self._targets_timed * self.trainer.world_size / self._stopwatch.seconds
+            point["tokens_per_second"] = self._targets_timed / self._stopwatch.seconds
             self.record({f"train/{name}": value for name, value in point.items()})
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
@@ -119,7 +115,7 @@ class TrainingModule(pl.LightningModule):
     def record(self, values: dict[str, float]) -> None:
         """Send numbers to the logger, at the current step."""
         self.latest.update(values)
-        if self.logger is not None and self.trainer.is_global_zero:
+        if self.logger is not None:
             self.logger.log_metrics(values, step=self.global_step)
 
     def on_train_start(self) -> None:

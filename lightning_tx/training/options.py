@@ -12,7 +12,7 @@ class TrainerOptions(BaseModel):
 
     Attributes:
         max_steps: optimizer steps.
-        batch_size: sequences in one forward pass, on each device.
+        batch_size: sequences in one forward pass.
         accumulate: forward passes to an optimizer step; the gradient is a mean over all their targets.
         precision: ``32``, or ``bf16-mixed`` for matrix products in bfloat16.
         gradient_clip: largest norm of the gradient; null for none.
@@ -21,8 +21,6 @@ class TrainerOptions(BaseModel):
         log_every: steps between points of the training curve.
         compile: whether ``torch.compile`` compiles the model.
         accelerator: what to train on; ``auto`` takes a GPU where there is one.
-        devices: how many of them; ``auto`` for all.
-        strategy: how Lightning spreads training over devices.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -37,5 +35,3 @@ class TrainerOptions(BaseModel):
     log_every: Count = 10
     compile: bool = False
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: Count | Literal["auto"] = 1
-    strategy: str = "auto"

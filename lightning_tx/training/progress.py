@@ -35,7 +35,7 @@ class ProgressBar(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar."""
-        if self._progress.disable or not trainer.is_global_zero:
+        if self._progress.disable:
             return
         self._task = self._progress.add_task(
             "training", total=trainer.max_steps, completed=trainer.global_step, numbers=""

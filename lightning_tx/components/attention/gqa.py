@@ -19,7 +19,7 @@ class GroupedQueryAttention(Attention):
     arXiv:1911.02150.
 
     Args:
-        num_kv_heads: key/value heads (G), a divisor of ``num_heads``; null for as many as heads.
+        num_kv_heads: key/value heads (G), a divisor of ``num_heads``; null for as many as ``num_heads``.
         bias: whether the four projections have a bias.
         dropout: probability of dropping an attention weight in training.
 
@@ -32,7 +32,7 @@ class GroupedQueryAttention(Attention):
         dims: Dims,
         site: Site,
         *,
-        num_kv_heads: Annotated[int, Field(gt=0)] | None = None,
+        num_kv_heads: Annotated[int, Field(gt=0)] | None = 2,
         bias: bool = False,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:

@@ -27,7 +27,7 @@ class LayerNorm(Norm):
         super().__init__(width)
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(width))
-        self.register_parameter("bias", nn.Parameter(torch.zeros(width)) if bias else None)
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """``(x - mean) / sqrt(var + eps) · weight + bias`` over the last dimension."""

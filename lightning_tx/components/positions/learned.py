@@ -7,7 +7,7 @@ from lightning_tx.components.positions.base import Positions
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.registry import register
-from lightning_tx.core.schemes import Normal
+from lightning_tx.core.schemes import Normal, declare
 
 
 @register("positions", "learned")
@@ -23,7 +23,7 @@ class Learned(Positions):
     def __init__(self, dims: Dims, site: Site, *, std: Annotated[float, Field(ge=0)] = 0.02) -> None:
         super().__init__(dims, site)
         self.embedding = nn.Embedding(dims.max_seq_len, dims.d_model)
-        self.embedding.initial = {"weight": Normal(std)}
+        declare(self.embedding, weight=Normal(std))
 
     def embed(self, x_BTD: Tensor, positions_BT: Tensor) -> Tensor:
         """``x + E[positions]``.

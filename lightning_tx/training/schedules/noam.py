@@ -9,7 +9,7 @@ from lightning_tx.training.schedules.base import Schedule
 
 @register("schedule", "noam")
 class Noam(Schedule):
-    """``factor · d_model^-0.5 · min(step^-0.5, step · warmup^-1.5)``: the width sets the rate, ``optimizer.lr`` is null.
+    """``factor · d_model^-0.5 · min(step^-0.5, step · warmup^-1.5)``, whatever ``optimizer.lr``, which has to be null.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, equation 3.
 
