@@ -91,9 +91,7 @@ def bare(config: dict[str, Any], number: int) -> list[float]:
     corpus = task.prepare(made.splits, made.tokenizer, Path(config["root"]) / "cache")
     net = build_model(config, vocab_size=made.tokenizer.vocab_size, seed=0)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9, fused=True)
-    batches = task.train_batches(
-        corpus, max_seq_len=net.dims.max_seq_len, batch_size=options.batch_size, seed=number
-    )
+    batches = task.train_batches(corpus, max_seq_len=net.dims.max_seq_len, batch_size=options.batch_size, seed=number)
     seconds = []
     began = time.perf_counter()
     for step, batch in enumerate(batches):

@@ -51,7 +51,9 @@ def _print_component(group: str, name: str) -> None:
     if name not in by_label and name not in registry.names(group):
         from lightning_tx.core.errors import choices, nearest
 
-        raise ConfigError(f"{group}: there is no choice {name!r}.{nearest(name, by_label)} Choices: {choices(by_label)}.")
+        raise ConfigError(
+            f"{group}: there is no choice {name!r}.{nearest(name, by_label)} Choices: {choices(by_label)}."
+        )
     cls = registry.get(group, by_label.get(name, name))
     out = console()
     labels = [label for label, component in by_label.items() if component == by_label.get(name, name)]

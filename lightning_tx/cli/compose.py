@@ -13,8 +13,8 @@ from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.types import Override
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -101,7 +101,9 @@ def read_request(overrides: Sequence[str], *, multirun: bool, config_dirs: Seque
         if not multirun and str(base.hydra.mode) != "RunMode.MULTIRUN":
             return _single(base, parsed)
         if not str(base.hydra.sweeper.get("_target_", "")).endswith("BasicSweeper"):
-            raise ConfigError("hydra/sweeper: only Hydra's basic sweeper is supported; all jobs are checked beforehand.")
+            raise ConfigError(
+                "hydra/sweeper: only Hydra's basic sweeper is supported; all jobs are checked beforehand."
+            )
         given = [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
         return _multirun(parser.parse_overrides([*given, *overrides]))
 
@@ -166,9 +168,7 @@ def job_of(config: DictConfig) -> Job:
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
-    return Job(
-        tuple(hydra.overrides.task), plain(config), _labels(hydra.runtime.choices, hydra.overrides.task)
-    )
+    return Job(tuple(hydra.overrides.task), plain(config), _labels(hydra.runtime.choices, hydra.overrides.task))
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

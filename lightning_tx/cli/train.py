@@ -96,7 +96,9 @@ def _sweep(arguments: Sequence[str], request: Request, identities: list[str]) ->
     study.finish("FAILED" if missing else "FINISHED")
     print_report(study, out)
     if missing:
-        out.print(f"[red]{len(missing)} of {len(request.jobs)} runs did not finish.[/] The same command tries them again.")
+        out.print(
+            f"[red]{len(missing)} of {len(request.jobs)} runs did not finish.[/] The same command tries them again."
+        )
     return 1 if missing else 0
 
 

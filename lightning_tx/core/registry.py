@@ -239,7 +239,9 @@ def _type_text(annotation: Any) -> str:
 def _bounds(extras: Iterable[Any]) -> list[str]:
     signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
     constraints = [constraint for extra in extras if isinstance(extra, FieldInfo) for constraint in extra.metadata]
-    return [f"{sign} {getattr(each, name)}" for each in constraints for name, sign in signs.items() if hasattr(each, name)]
+    return [
+        f"{sign} {getattr(each, name)}" for each in constraints for name, sign in signs.items() if hasattr(each, name)
+    ]
 
 
 def _where(cls: type) -> str:

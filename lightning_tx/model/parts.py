@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
 from lightning_tx.components.positions.base import Positions
 from lightning_tx.core import registry

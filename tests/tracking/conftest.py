@@ -1,7 +1,4 @@
-import shutil
-import sqlite3
 import uuid
-from contextlib import closing
 from functools import partial
 
 import pytest

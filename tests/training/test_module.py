@@ -10,8 +10,8 @@ from lightning_tx.data.batch import IGNORE, Batch
 from lightning_tx.tasks.causal_lm import CausalLM, Likelihood
 from lightning_tx.training.fit import fit
 from lightning_tx.training.module import TrainingModule
-from lightning_tx.training.options import TrainerOptions
 from lightning_tx.training.optimizers.groups import decay_groups
+from lightning_tx.training.options import TrainerOptions
 from lightning_tx.training.stream import Stream
 from tests.model.configs import config as model_config
 
@@ -52,9 +52,11 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch):
     told = Recorder()
-    monkeypatch.setattr(TrainingModule, "record", lambda self, values: (
-        self.latest.update(values), told.log_metrics(values, self.global_step)
-    ))
+    monkeypatch.setattr(
+        TrainingModule,
+        "record",
+        lambda self, values: (self.latest.update(values), told.log_metrics(values, self.global_step)),
+    )
     return told
 
 

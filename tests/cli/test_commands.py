@@ -1,0 +1,125 @@
+"""The commands that show what was recorded and what can be chosen."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lightning_tx.cli import main
+from lightning_tx.cli.completion import SCRIPTS, candidates
+from lightning_tx.experiment import open_store, train
+from lightning_tx.tracking.study import Study
+from tests.runs import tiny_config
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory, text):
+    """A root with a study of two positions and two seeds."""
+    root = tmp_path_factory.mktemp("studied") / "multirun"
+    for positions in ("none", "rope"):
+        for seed in (0, 1):
+            config = tiny_config(root, text, f"positions={positions}", f"seed={seed}")
+            store = open_store(config)
+            study = Study.open(store, "small")
+            train(config, name=f"{positions} {seed}", labels={"positions": positions}, store=store, study=study)
+    return root, store.runs("small")
+
+
+def test_report_compares_the_latest_study(studied, capsys) -> None:
+    root, _ = studied
+    assert main(["report", "--root", str(root)]) == 0
+    out = capsys.readouterr().out
+    assert "small" in out and "rope" in out and "best/loss" in out and f"ltx ui --root {root}" in out
+
+
+def test_report_takes_another_metric_and_baseline(studied, capsys) -> None:
+    root, _ = studied
+    arguments = ["report", "small", "--metric", "train/loss", "--baseline", "positions=rope", "--root", str(root)]
+    assert main(arguments) == 0
+    assert "train/loss" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["smal"], ["'smal'", "small"]),
+        (["small", "--metric", "best/los"], ["best/los", "'best/loss'"]),
+        (["small", "--baseline", "positions"], ["FACTOR=LEVEL"]),
+        (["small", "--baseline", "positions=alibi"], ["alibi", "none"]),
+    ],
+)
+def test_report_says_what_it_does_not_have(studied, capsys, arguments, words) -> None:
+    root, _ = studied
+    assert main(["report", *arguments, "--root", str(root)]) == 2
+    err = capsys.readouterr().err
+    assert all(word in err for word in words), err
+
+
+def test_commands_say_that_nothing_is_recorded(tmp_path, capsys) -> None:
+    assert main(["report", "--root", str(tmp_path / "none")]) == 2
+    assert "nothing is recorded" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_diff_names_what_differs_and_leaves_out_the_rest(studied, capsys) -> None:
+    root, runs = studied
+    assert main(["diff", runs[0].run_id, runs[2].run_id, "--root", str(root)]) == 0
+    out = capsys.readouterr().out
+    assert "positions.name" in out and "rope" in out and "model.d_model" not in out
+
+
+def test_components_lists_choices_and_sources(capsys) -> None:
+    assert main(["components", "attention"]) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("mha", "mqa", "none", "2305.13245"))
+
+
+def test_components_shows_options_with_types_and_defaults(capsys) -> None:
+    assert main(["components", "attention/mqa"]) == 0
+    out = capsys.readouterr().out
+    assert "attention.num_kv_heads" in out and "int > 0 or null" in out
+    assert "Ainslie" in out and "float >= 0 < 1" in out
+
+
+def test_components_suggests_the_nearest(capsys) -> None:
+    assert main(["components", "position"]) == 2
+    assert "'positions'" in capsys.readouterr().err
+    assert main(["components", "positions/rop"]) == 2
+    assert "'rope'" in capsys.readouterr().err
+
+
+def test_show_model_counts_without_memory(capsys) -> None:
+    assert main(["show", "model", "model=llama3_405b"]) == 0
+    assert "405,853,388,800" in capsys.readouterr().out
+
+
+def test_help_is_quick() -> None:
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-m", "lightning_tx", "--help"], check=True, capture_output=True)
+        times.append(time.monotonic() - began)
+    assert min(times) < 0.5
+
+
+def test_completion_knows_commands_groups_choices_and_keys() -> None:
+    assert candidates([], "re") == ["report"]
+    assert "positions=rope" in candidates(["train"], "positions=")
+    assert "model.d_model=" in candidates(["train", "positions=rope"], "model.d_")
+    assert candidates(["components"], "positions/r") == ["positions/rope"]
+
+
+@pytest.mark.parametrize("shell", SCRIPTS)
+def test_completion_scripts_ask_us_for_words(shell, capsys) -> None:
+    assert main(["completion", shell]) == 0
+    assert "ltx completion words" in capsys.readouterr().out
+
+
+def test_bash_accepts_the_completion_script(tmp_path) -> None:
+    script = tmp_path / "completion.bash"
+    script.write_text(SCRIPTS["bash"])
+    fake = 'ltx() { printf "positions=rope\\npositions=none\\n"; }\n'
+    ask = "COMP_WORDS=(ltx train positions=); COMP_CWORD=2; _ltx 2>/dev/null; printf '%s\\n' \"${COMPREPLY[@]}\""
+    result = subprocess.run(["bash", "-c", f"{fake}source {script}; {ask}"], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["positions=rope", "positions=none"]
