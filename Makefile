@@ -31,7 +31,7 @@ ablation: setup
 	$(BIN)/ltx train experiment=ablation $(ARGS)
 
 test: setup
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -q -n auto --maxprocesses 4 $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,7 +1,11 @@
+import os
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+
+# Before torch is imported: tests run side by side, and threads that wait for each other slow all of them down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

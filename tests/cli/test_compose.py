@@ -1,5 +1,7 @@
 """Overrides become plain dicts, and everything wrong with them is said at once."""
 
+from itertools import zip_longest
+
 import pytest
 
 from lightning_tx.cli.compose import compose, hydra_session, labels_in, read_request
@@ -9,7 +11,7 @@ from lightning_tx.core.registry import GROUPS
 
 def test_a_group_choice_and_a_value_reach_the_plain_config() -> None:
     config = compose(["attention=mqa", "model.num_layers=2"])
-    assert config["attention"] == {"name": "gqa", "num_kv_heads": 1, "bias": False, "dropout": 0.0}
+    assert config["attention"] == {"name": "multi_head", "num_kv_heads": 1, "bias": False, "dropout": 0.0}
     assert config["model"]["num_layers"] == 2
     assert type(config["model"]) is dict
     assert "hydra" not in config
@@ -80,8 +82,9 @@ def test_a_mistake_in_a_sweep_is_found_before_it_runs() -> None:
 
 
 def test_every_choice_of_every_group_composes() -> None:
+    """All groups at once: the first choice of each, then the second of those that have one, and so on."""
+    groups = (*GROUPS, "trainer", "experiment")
     with hydra_session():
-        labels = [(group, label) for group in (*GROUPS, "trainer", "experiment") for label in labels_in(group)]
-    for group, label in labels:
-        overrides = [f"{group}={label}"]
-        read_request(overrides, multirun=False)
+        labels = [[f"{group}={label}" for label in labels_in(group)] for group in groups]
+    for overrides in zip_longest(*labels):
+        read_request([override for override in overrides if override], multirun=False)

@@ -74,9 +74,10 @@ def test_the_signature_is_the_list_of_options() -> None:
     assert list(knobs) == ["size", "rate", "kind", "limit", "bias", "targets"]
     assert knobs["size"].required
     assert not knobs["rate"].required
-    assert (knobs["rate"].type, knobs["rate"].default) == ("float", 0.5)
-    assert "round" in knobs["kind"].type
-    assert "square" in knobs["kind"].type
+    assert (knobs["rate"].type, knobs["rate"].default) == ("float >= 0 < 1", 0.5)
+    assert knobs["kind"].type == "round or square"
+    assert knobs["limit"].type == "int > 0 or null"
+    assert knobs["targets"].type == "list of str"
 
 
 def test_the_docstring_tells_summary_and_source() -> None:

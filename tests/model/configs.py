@@ -15,7 +15,7 @@ DEPTHS = {
 }
 PARTS = {
     "positions": "rope",
-    "attention": "gqa",
+    "attention": "multi_head",
     "pattern": "full",
     "norm": "layernorm",
     "block": "pre_norm",

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from lightning_tx.components.attention.gqa import GroupedQueryAttention
+from lightning_tx.components.attention.multi_head import MultiHeadAttention
 from lightning_tx.components.feed_forward.gelu import GELU
 from lightning_tx.components.feed_forward.swiglu import SwiGLU
 from lightning_tx.components.norm.layernorm import LayerNorm
@@ -12,7 +12,7 @@ from lightning_tx.model.build import build_model
 from tests.model.configs import config
 
 SWIGLU = {"feed_forward": {"name": "swiglu"}}
-MQA = {"attention": {"name": "gqa", "num_kv_heads": 1}}
+MQA = {"attention": {"name": "multi_head", "num_kv_heads": 1}}
 
 
 def build(*overrides: Any, topology: str = "decoder", layers: int = 5) -> Any:
@@ -49,7 +49,7 @@ def test_layers_are_an_index_a_list_or_a_slice(layers: Any, chosen: set[int]) ->
 
 def kv_heads(model: Any, stack: str, role: str) -> set[int]:
     attentions = [layer.sublayers[role] for layer in getattr(model, stack).layers]
-    assert all(isinstance(attention, GroupedQueryAttention) for attention in attentions)
+    assert all(isinstance(attention, MultiHeadAttention) for attention in attentions)
     return {attention.num_kv_heads for attention in attentions}
 
 

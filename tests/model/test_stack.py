@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_tx.components.attention.gqa import GroupedQueryAttention
+from lightning_tx.components.attention.multi_head import MultiHeadAttention
 from lightning_tx.core.cache import Cache
 from lightning_tx.core.context import Memory
 from tests.model.configs import small_model, tokens
@@ -146,13 +146,13 @@ def test_cached_cross_attention_projects_the_memory_once(positions: str, monkeyp
     source, target, mask = tokens(3, 6), tokens(3, T, seed=1), torch.arange(6)[None] < torch.tensor([[6], [4], [1]])
     full = model(source, target, source_token_mask_BS=mask).x
     projected: list[str] = []
-    project = GroupedQueryAttention.keys_values
+    project = MultiHeadAttention.keys_values
 
-    def counted(self: GroupedQueryAttention, *arguments: Any) -> dict[str, Tensor]:
+    def counted(self: MultiHeadAttention, *arguments: Any) -> dict[str, Tensor]:
         projected.append(self.site.key)
         return project(self, *arguments)
 
-    monkeypatch.setattr(GroupedQueryAttention, "keys_values", counted)
+    monkeypatch.setattr(MultiHeadAttention, "keys_values", counted)
     memory, _ = model.encode(source, mask)
     cache = Cache()
     steps = [model.decode(target[:, i : i + 1], memory, cache=cache).x for i in range(5)]

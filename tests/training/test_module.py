@@ -188,7 +188,7 @@ def test_label_smoothing_spares_ignored_targets_and_evaluation() -> None:
 
 
 def test_biases_and_gains_do_not_decay() -> None:
-    net = small_model(norm={"name": "layernorm"}, attention={"name": "gqa", "bias": True})
+    net = small_model(norm={"name": "layernorm"}, attention={"name": "multi_head", "bias": True})
     decayed, spared = decay_groups(net, 0.1)
     assert {p.ndim for p in spared["params"]} == {1} and spared["weight_decay"] == 0
     assert {p.ndim for p in decayed["params"]} == {2} and decayed["weight_decay"] == 0.1

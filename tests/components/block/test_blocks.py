@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_tx.components.attention.gqa import GroupedQueryAttention
+from lightning_tx.components.attention.multi_head import MultiHeadAttention
 from lightning_tx.components.block.base import Block
 from lightning_tx.components.block.no_residual import NoResidual
 from lightning_tx.components.block.post_norm import PostNorm
@@ -71,7 +71,7 @@ def test_losses_and_stats_of_the_sublayers_come_out(block: type[Block]) -> None:
 @pytest.mark.parametrize("norm_first", [True, False])
 def test_a_layer_is_that_of_torch(norm_first: bool) -> None:
     sublayers: dict[str, Sublayer] = {
-        "self_attention": GroupedQueryAttention(DIMS, site(), bias=True),
+        "self_attention": MultiHeadAttention(DIMS, site(), bias=True),
         "feed_forward": ReLU(DIMS, site("feed_forward"), bias=True),
     }
     block = (PreNorm if norm_first else PostNorm)(DIMS, site("block"), sublayers, nn.LayerNorm).double()

@@ -9,8 +9,8 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.registry import register
 
 
-@register("attention", "gqa")
-class GroupedQueryAttention(Attention):
+@register("attention", "multi_head")
+class MultiHeadAttention(Attention):
     """Heads of scaled dot-product attention whose keys and values may be shared by groups of query heads.
 
     ``num_kv_heads`` spans the family: as many as heads is multi-head attention (mha), one is multi-query (mqa).
@@ -32,7 +32,7 @@ class GroupedQueryAttention(Attention):
         dims: Dims,
         site: Site,
         *,
-        num_kv_heads: Annotated[int, Field(gt=0)] | None = 2,
+        num_kv_heads: Annotated[int, Field(gt=0)] | None = None,
         bias: bool = False,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:

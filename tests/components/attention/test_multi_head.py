@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_tx.components.attention.gqa import GroupedQueryAttention
+from lightning_tx.components.attention.multi_head import MultiHeadAttention
 from lightning_tx.core.context import Memory
 from lightning_tx.core.errors import ConfigError
 from tests.components.places import DIMS, context, dims, randomise, site
@@ -15,9 +15,9 @@ LEFT = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]).bool()
 RIGHT = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]).bool()
 
 
-def attention(cross: bool = False, **options: Any) -> GroupedQueryAttention:
+def attention(cross: bool = False, **options: Any) -> MultiHeadAttention:
     place = site("cross_attention" if cross else "self_attention")
-    layer = GroupedQueryAttention(DIMS, place, **options).double()
+    layer = MultiHeadAttention(DIMS, place, **options).double()
     randomise(layer)
     return layer
 
@@ -26,7 +26,7 @@ def states(length: int, seed: int = 0) -> Tensor:
     return torch.randn(B, length, D, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def torch_attention(layer: GroupedQueryAttention, bias: bool) -> nn.MultiheadAttention:
+def torch_attention(layer: MultiHeadAttention, bias: bool) -> nn.MultiheadAttention:
     """PyTorch's own layer with the same weights."""
     reference = nn.MultiheadAttention(D, H, bias=bias, batch_first=True).double()
     weights = dict(layer.named_parameters())
@@ -101,7 +101,7 @@ def test_bias_and_pattern_act_on_self_attention_alone() -> None:
     layer = attention()
     expected = layer.o_proj(layer.v_proj(x))
     torch.testing.assert_close(layer(x, context(T, bias=to_itself)).x, expected, rtol=0, atol=1e-12)
-    narrow = GroupedQueryAttention(DIMS, site(pattern=lambda q, k: q == k)).double()
+    narrow = MultiHeadAttention(DIMS, site(pattern=lambda q, k: q == k)).double()
     narrow.load_state_dict(layer.state_dict())
     torch.testing.assert_close(narrow(x, context(T)).x, expected, rtol=0, atol=1e-12)
     cross = attention(cross=True)
@@ -117,7 +117,7 @@ def test_dropout_acts_in_training_alone() -> None:
 
 
 def test_a_head_may_be_wider_than_its_share() -> None:
-    layer = GroupedQueryAttention(dims(head_dim=10), site(), num_kv_heads=2).double()
+    layer = MultiHeadAttention(dims(head_dim=10), site(), num_kv_heads=2).double()
     assert layer.q_proj.weight.shape == (H * 10, D)
     assert layer.k_proj.weight.shape == (2 * 10, D)
     assert layer(states(T), context(T)).x.shape == (B, T, D)

@@ -1,0 +1,95 @@
+"""Every command of the README is run, and every piece of its Python."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightning_tx.cli import COMMANDS, main
+from lightning_tx.cli.compose import hydra_session, labels_in
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+#: What continuous integration runs itself, and what needs a terminal or a run's id.
+ELSEWHERE = {"make ablation", "make test", "make ui", "ltx diff RUN RUN", 'eval "$(ltx completion bash)"'}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    cells = [cell for row in re.findall(r"^\|.*\|$", README, re.MULTILINE) for cell in re.findall(r"`([^`]+)`", row)]
+    return [*lines, *(cell for cell in cells if cell.startswith(("ltx ", "make ", "eval ")))]
+
+
+def test_the_readme_has_commands_and_they_exist() -> None:
+    assert len(commands()) > 12
+    for command in commands():
+        first, second, *_ = [*shlex.split(command), ""]
+        assert command in ELSEWHERE or (first == "ltx" and second in COMMANDS), command
+
+
+def test_its_commands_run_in_their_order(root, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LTX_ROOT", str(root))
+    (tmp_path / "README.md").write_text(README, encoding="utf-8")
+    for command in commands():
+        if command not in ELSEWHERE:
+            assert main(shlex.split(command)[1:]) == 0, f"{command}\n{capsys.readouterr()}"
+
+
+def test_its_table_of_choices_is_what_there_is() -> None:
+    names = "positions|attention|pattern|norm|block|feed_forward|adapter|model"
+    table = dict(re.findall(rf"^\| `({names})` \| (.*) \|$", README, re.MULTILINE))
+    assert len(table) == 8
+    with hydra_session():
+        for group, listed in table.items():
+            assert sorted(listed.split(", ")) == labels_in(group), group
+
+
+def test_its_python_runs() -> None:
+    (example,) = [block for block in blocks("python") if "build_model" in block]
+    subprocess.run([sys.executable, "-c", example], check=True, cwd=ROOT)
+
+
+def test_its_plugin_is_found_trained_and_shown(root, tmp_path, text) -> None:
+    """As an installed package: an entry point and a folder of configs, on the path of a new process."""
+    (code,) = [block for block in blocks("python") if "my_package" in block]
+    (config,) = blocks("yaml")
+    package = tmp_path / "site" / "my_package"
+    (package / "conf" / "feed_forward").mkdir(parents=True)
+    (package / "__init__.py").write_text(code, encoding="utf-8")
+    (package / "conf" / "feed_forward" / "squared_relu.yaml").write_text(config, encoding="utf-8")
+    info = tmp_path / "site" / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lightning_tx.plugins]\nmy_package = my_package\n")
+    overrides = [
+        "feed_forward=squared_relu",
+        "experiment=smoke",
+        "data=text_file",
+        f"data.path={text}",
+        "tokenizer=byte",
+    ]
+    arguments = ["train", "-m", *overrides, "seed=0,1", f"root={root}"]
+    script = f"import sys; from lightning_tx.cli import main; sys.exit(main({arguments!r}))"
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}:{ROOT}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)h]\S+)\)", README))
+def test_its_links_lead_somewhere(path: str) -> None:
+    assert (ROOT / path).exists()
