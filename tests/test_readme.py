@@ -45,9 +45,9 @@ def test_its_commands_run_in_their_order(root, tmp_path, monkeypatch, capsys) ->
 
 
 def test_its_table_of_choices_is_what_there_is() -> None:
-    names = "positions|attention|pattern|norm|block|feed_forward|adapter|model"
+    names = "positions|attention|pattern|norm|block|feed_forward|adapter|model|tokenizer"
     table = dict(re.findall(rf"^\| `({names})` \| (.*) \|$", README, re.MULTILINE))
-    assert len(table) == 8
+    assert len(table) == 9
     with hydra_session():
         for group, listed in table.items():
             assert sorted(listed.split(", ")) == labels_in(group), group
