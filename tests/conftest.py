@@ -1,5 +1,6 @@
 import os
 import shutil
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,6 +9,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+# A shell that starts jobs in the background has them ignore Ctrl-C; what is tested here is how it is obeyed.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from lightning_tx.tracking.store import Mlflow
 from tests.runs import TEXT

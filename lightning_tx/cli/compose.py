@@ -200,11 +200,9 @@ def hydra_session() -> Iterator[None]:
 
 
 def prepare() -> None:
-    """Teach Hydra what it must know before it composes: our resolver, and the configs of installed plugins."""
-    if not OmegaConf.has_resolver("ltx.launch"):
-        # Two sweeps started within a second must not share a folder; workers inherit the environment.
-        token = os.environ.setdefault("LTX_LAUNCH", secrets.token_hex(3))
-        OmegaConf.register_new_resolver("ltx.launch", lambda: token)
+    """Tell Hydra what it must know before it composes: a name for this launch, and the configs of installed plugins."""
+    # Two sweeps started within a second must not share a folder; a launcher's workers inherit the environment.
+    os.environ.setdefault("LTX_LAUNCH", secrets.token_hex(3))
     Plugins.instance().register(PluginConfigs)
 
 

@@ -1,6 +1,10 @@
 """``ltx report``: the effects that a study found."""
 
 import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_tx.cli.console import console
@@ -78,7 +82,7 @@ def print_report(
     for name, text in {"report.md": to_markdown(report), **to_csv(report)}.items():
         study.log_text(name, text)
     out.print(f"\nReport: {_shown(study)}", markup=False, soft_wrap=True)
-    out.print(f"All runs in the MLflow UI: ltx ui{_options(study)}", markup=False, soft_wrap=True)
+    out.print(f"All runs in the MLflow UI: {_command()} ui{_options(study)}", markup=False, soft_wrap=True)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -89,18 +93,21 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _shown(study: "Study") -> str:
-    from os.path import relpath
-
     path = study.store.artifact_path(study.run_id, "report.md")
-    short = relpath(path)
+    short = os.path.relpath(path)
     return str(path) if short.startswith("..") else short
+
+
+def _command() -> str:
+    """How this shell calls us: by name where it is on the path, else by the file."""
+    if shutil.which("ltx"):
+        return "ltx"
+    path = os.path.relpath(Path(sys.executable).with_name("ltx"))
+    return str(Path(sys.executable).with_name("ltx")) if path.startswith("..") else path
 
 
 def _options(study: "Study") -> str:
     """What ``ltx ui`` must be told to find this study's store."""
-    import os
-    from pathlib import Path
-
     from lightning_tx.tracking import sqlite
 
     root = study.store.root

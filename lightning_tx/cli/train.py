@@ -11,8 +11,19 @@ from typing import Any
 import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
+from rich.markup import escape
 
-from lightning_tx.cli.compose import CONFIG, HYDRA_VERSION, Job, Request, conf_dir, job_of, prepare, read_request
+from lightning_tx.cli.compose import (
+    CONFIG,
+    CONFIG_GROUPS,
+    HYDRA_VERSION,
+    Job,
+    Request,
+    conf_dir,
+    job_of,
+    prepare,
+    read_request,
+)
 from lightning_tx.cli.console import console
 from lightning_tx.core.errors import ConfigError, LtxError
 
@@ -75,7 +86,7 @@ def _single(arguments: Sequence[str], request: Request) -> int:
 def _sweep(arguments: Sequence[str], request: Request, identities: list[str]) -> int:
     from lightning_tx.cli.report import print_report
     from lightning_tx.experiment import open_store
-    from lightning_tx.tracking.interrupts import Interrupted
+    from lightning_tx.tracking.interrupts import Interrupted, Interrupts
     from lightning_tx.tracking.study import Study
 
     config = request.jobs[0].config
@@ -86,8 +97,9 @@ def _sweep(arguments: Sequence[str], request: Request, identities: list[str]) ->
     out.print(f"Study [bold]{name}[/]: {len(request.jobs)} runs over {', '.join(request.swept)}.")
     _mention_duplicates(request, identities, out)
     try:
-        _hydra([*arguments, f"study={name}"], Progress(len(request.jobs), request.swept).run_job)
-    except (Interrupted, KeyboardInterrupt):
+        with Interrupts():
+            _hydra([*arguments, f"study={name}"], Progress(len(request.jobs), request.swept).run_job)
+    except Interrupted:
         study.finish("KILLED")
         out.print("\nInterrupted. The same command goes on where it stopped.")
         raise
@@ -136,7 +148,9 @@ class Progress:
         try:
             store = open_store(job.config)
             study = Study.get(store, job.config["study"]) if job.config["study"] else None
-            record = train(job.config, name=title, labels=job.labels, store=store, study=study, console=out)
+            record = train(
+                job.config, name=_name(job, self.swept), labels=job.labels, store=store, study=study, console=out
+            )
         except RunFinished as finished:
             record, seconds = finished.record, None
         except Exception as error:
@@ -173,6 +187,12 @@ def _title(job: Job, swept: Sequence[str] = ()) -> str:
     return " ".join(shown) or "baseline"
 
 
+def _name(job: Job, swept: Sequence[str]) -> str:
+    """The title without the names of groups, whose choices speak for themselves: ``rope gqa seed=2``."""
+    words = _title(job, swept).split(" ")
+    return " ".join(word.partition("=")[2] if word.partition("=")[0] in CONFIG_GROUPS else word for word in words)
+
+
 def _study_name(request: Request) -> str:
     """A name that the same command finds again."""
     stem = request.jobs[0].labels.get("experiment", "sweep")
@@ -191,7 +211,7 @@ def _mention_duplicates(request: Request, identities: list[str], out: Any) -> No
 
 def _print_failure(error: Exception, out: Any) -> None:
     reason = str(error) if isinstance(error, LtxError) else f"{type(error).__name__}: {error}"
-    out.print(f"  [red]failed[/]: {reason}")
+    out.print(f"  [red]failed[/]: {escape(reason)}")
     if not isinstance(error, LtxError):
         frames = traceback.extract_tb(error.__traceback__)
         out.print(f"  at {frames[-1].filename}:{frames[-1].lineno}; the whole traceback is the run's traceback.txt")

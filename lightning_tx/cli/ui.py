@@ -4,8 +4,17 @@ import argparse
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from lightning_tx.cli.stores import add_store_arguments, tracking_of
+
+if TYPE_CHECKING:
+    from lightning_tx.tracking.store import Store
+
+#: Metrics that every page shows besides the results.
+EXTRA = ("params/total", "train/tokens_per_second")
+#: Studies whose pages are listed, the latest ones.
+MOST_STUDIES = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,14 +25,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve the UI on the loopback address until it is interrupted."""
-    tracking = tracking_of(arguments)
-    store = tracking.open()
+    store = tracking_of(arguments).open()
     place = f"http://127.0.0.1:{arguments.port}"
-    print(f"MLflow UI: {place}/#/experiments/{store.experiment_id}  (Ctrl-C ends it)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
+    print(f"All runs: {place}/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning")
+    for study in store.studies()[:MOST_STUDIES]:
+        print(f"Study {study.name}: {place}/{_view(store, study.name)}")
+    print("The pages open in a few seconds. Ctrl-C ends the server.", flush=True)
+    command = [sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--backend-store-uri", store.uri]
     command += ["--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"]
-    quiet = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR"}
+    command += ["--uvicorn-opts", "--log-level error"]
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
+    quiet = os.environ | quiet
     try:
         return subprocess.run(command, env=quiet, check=False).returncode
     except KeyboardInterrupt:
         return 0
+
+
+def _view(store: "Store", study: str) -> str:
+    """The address of a study's page: what it varies, the seed, and the metrics as columns."""
+    from lightning_tx.ablation.factors import find_factors
+    from lightning_tx.tracking.view import share_view
+
+    runs = store.runs(study)
+    varied = [key for factor in find_factors(runs) for key in factor.name.split(" + ")]
+    primary = runs[0].tags["ltx.metric"] if runs else "best/loss"
+    ascending = not runs or runs[0].tags["ltx.direction"] == "min"
+    metrics = [primary, primary.replace("best/", "test/"), *EXTRA]
+    return share_view(store, study, [f"ablation.{key}" for key in [*varied, "seed"]], metrics, ascending=ascending)

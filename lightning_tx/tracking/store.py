@@ -84,6 +84,11 @@ class Store(StoreReader):
             for batch in _batches(fitted, PARAMS_PER_CALL):
                 self.client.log_batch(run_id, tags=batch, synchronous=True)
 
+    def set_experiment_tag(self, key: str, value: str) -> None:
+        """Set a tag of the MLflow experiment that holds all runs."""
+        with translated(self.uri):
+            self.client.set_experiment_tag(self.experiment_id, key, value)
+
     def delete_tag(self, run_id: str, key: str) -> None:
         """Remove a tag that the run has."""
         with translated(self.uri):
@@ -209,7 +214,9 @@ class Mlflow:
         if experiment is None:
             # A server has its own place for artifacts.
             location = None if is_server(self.uri) else artifacts
-            return client.create_experiment(self.experiment_name, artifact_location=location)
+            # By this tag the UI shows runs and not traces of language model applications.
+            kind = {"mlflow.experimentKind": "custom_model_development"}
+            return client.create_experiment(self.experiment_name, artifact_location=location, tags=kind)
         if experiment.lifecycle_stage != "active":
             raise ConfigError(
                 f"tracking.experiment_name: {self.experiment_name!r} was deleted in MLflow. Restore it "

@@ -49,7 +49,7 @@ def test_a_sweep_ends_with_a_report_and_repeats_nothing(ltx, root) -> None:
     code, out, _ = ltx(*command)
     assert code == 0
     assert "[1/4] positions=none seed=0" in out and "[4/4]" in out
-    assert "ltx ui" in out and "report.md" in out and "rope" in out
+    assert "MLflow UI: " in out and "report.md" in out and "rope" in out
     runs, (study,) = records(root)
     assert study.status == "FINISHED" and len(runs) == 4
     assert {run.study for run in runs} == {study.study}
