@@ -5,7 +5,7 @@ A config is data: nested plain values, one key a group with ``name`` and the com
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from json import dumps, loads
@@ -22,6 +22,7 @@ from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.data.base import Splits
 from lightning_tx.model.build import build_model, check_model
 from lightning_tx.model.count import count_parameters, forward_flops_per_token
+from lightning_tx.model.parts import GROUPS as PARTS
 from lightning_tx.model.weights import load_weights
 from lightning_tx.tokenizers.base import Tokenizer
 from lightning_tx.tokenizers.cached import train_cached
@@ -65,26 +66,36 @@ def check(config: Mapping[str, Any]) -> list[str]:
     seed = config.get("seed")
     if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
         problems.append(f"seed: {seed!r} should be a whole number from 0.")
-    return problems or _check_fit(config)
+    return problems + _check_fit(config, unsound={problem.partition(":")[0].partition(".")[0] for problem in problems})
 
 
-def _check_fit(config: Mapping[str, Any]) -> list[str]:
-    """Problems between parts that are each sound."""
-    problems = [*registry.create("data", config["data"]).problems()]
-    problems += registry.create("task", config["task"]).problems(config)
+def _check_fit(config: Mapping[str, Any], unsound: set[str]) -> list[str]:
+    """Problems that show when parts meet; those that concern an unsound part show once it is mended."""
     # Sizes of vocabularies are known once the tokenizer is trained; any will do to see whether the parts fit.
-    placeholder = None if config["model"].get("vocab_size") else 64
-    for attempt in (
-        lambda: _schedule(config, d_model=1),
-        lambda: registry.create("tokenizer", config["tokenizer"]),
-        lambda: registry.create("tracking", config["tracking"]),
-        lambda: build_model(config, vocab_size=placeholder, device="meta"),
-    ):
-        try:
-            attempt()
-        except ConfigError as error:
-            problems += error.problems
+    attempts: list[tuple[Sequence[str], Callable[[], Any]]] = [
+        (["data"], lambda: _refuse(registry.create("data", config["data"]).problems())),
+        (["task", "model"], lambda: _refuse(registry.create("task", config["task"]).problems(config))),
+        (["optimizer", "schedule", "trainer"], lambda: _schedule(config, d_model=1)),
+        (["tokenizer"], lambda: registry.create("tokenizer", config["tokenizer"])),
+        (["tracking"], lambda: registry.create("tracking", config["tracking"])),
+        (
+            [*PARTS, "model", "adapter"],
+            lambda: build_model(config, vocab_size=None if config["model"].get("vocab_size") else 64, device="meta"),
+        ),
+    ]
+    problems: list[str] = []
+    for needed, attempt in attempts:
+        if unsound.isdisjoint(needed):
+            try:
+                attempt()
+            except ConfigError as error:
+                problems += error.problems
     return problems
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise ConfigError(problems)
 
 
 def materials(config: Mapping[str, Any]) -> Materials:
@@ -252,7 +263,7 @@ def _start_from(net: nn.Module, config: Mapping[str, Any], store: Store) -> None
 
 def _schedule(config: Mapping[str, Any], d_model: int) -> Any:
     lr = registry.options("optimizer", config["optimizer"])["lr"]
-    return registry.create("schedule", config["schedule"], lr, config["trainer"].get("max_steps", 1000), d_model)
+    return registry.create("schedule", config["schedule"], lr, TrainerOptions(**config["trainer"]).max_steps, d_model)
 
 
 def _costs(net: nn.Module, config: Mapping[str, Any], vocab_size: int) -> dict[str, float]:

@@ -64,9 +64,9 @@ def test_a_file_that_is_no_text_is_refused(root, tmp_path: Path, content: bytes,
 
 
 def test_all_problems_come_at_once(root, text) -> None:
-    config = tiny_config(root, text, "model.typo=1", "norm.eps=-1", "trainer.clip=1", "seed=x", "schedule.factor=2")
-    keys = {problem.partition(":")[0] for problem in check(config)}
-    assert keys == {"model.typo", "norm.eps", "trainer.clip", "seed", "schedule.factor"}
+    wrong = ["model.typo=1", "norm.eps=-1", "trainer.clip=1", "seed=x", "schedule.factor=2", "data.path=/nowhere"]
+    keys = {problem.partition(":")[0] for problem in check(tiny_config(root, text, *wrong))}
+    assert keys == {"model.typo", "norm.eps", "trainer.clip", "seed", "schedule.factor", "data.path"}
 
 
 class TestIdentity:
