@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import nn
 
 from lightning_tx.ablation.identity import identity
@@ -139,7 +138,7 @@ def train(
     labels: Mapping[str, str],
     store: Store,
     study: Study | None = None,
-    console: Console | None = None,
+    callbacks: Sequence[Any] = (),
 ) -> RunRecord:
     """Train one run from start to end, or from its last checkpoint to the end, and record it.
 
@@ -149,7 +148,7 @@ def train(
         labels: what the user chose, by group or key; recorded as ``ablation.*``.
         store: where it is recorded.
         study: the study it belongs to.
-        console: where to draw progress; None for nowhere.
+        callbacks: further Lightning callbacks, such as a progress bar.
 
     Returns:
         The finished run's record, with its metrics.
@@ -164,7 +163,6 @@ def train(
     from lightning_tx.training.checkpoint import BEST, seed_everything
     from lightning_tx.training.fit import fit
     from lightning_tx.training.module import TrainingModule
-    from lightning_tx.training.progress import ProgressBar
 
     made = materials(config)
     options = TrainerOptions(**config["trainer"])
@@ -209,7 +207,7 @@ def train(
             folder=run.folder,
             logger=MetricLogger(run),
             before_save=run.flush,
-            callbacks=[] if console is None else [ProgressBar(console)],
+            callbacks=list(callbacks),
         )
         run.log_metrics({"memory/peak_bytes": _peak_memory()}, step=options.max_steps)
         run.log_file(run.folder / BEST, WEIGHTS)

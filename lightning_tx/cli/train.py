@@ -136,25 +136,27 @@ class Progress:
         from lightning_tx.experiment import open_store, train
         from lightning_tx.tracking.errors import RunFinished
         from lightning_tx.tracking.study import Study
+        from lightning_tx.training.progress import ProgressBar
 
         _silence()
         job = job_of(hydra_config)
         out = console()
         number = _number() if self.total > 1 else 0
-        head = f"[{number + 1}/{self.total}] " if self.total > 1 else ""
         title = _title(job, self.swept)
-        out.print(f"{head}{title}", markup=False, end="" if self.total > 1 else "\n")
+        line = f"[{number + 1}/{self.total}] {title}" if self.total > 1 else title
+        # On a terminal the progress bar carries the title until the run has ended.
+        out.print("" if out.is_terminal else line, markup=False, end="")
         began = time.monotonic()
         try:
             store = open_store(job.config)
             study = Study.get(store, job.config["study"]) if job.config["study"] else None
-            record = train(
-                job.config, name=_name(job, self.swept), labels=job.labels, store=store, study=study, console=out
-            )
+            name, bar = _name(job, self.swept), ProgressBar(out, line)
+            record = train(job.config, name=name, labels=job.labels, store=store, study=study, callbacks=[bar])
         except RunFinished as finished:
             record, seconds = finished.record, None
         except Exception as error:
             self.failures += 1
+            out.print(line if out.is_terminal else "", markup=False, end="")
             _print_failure(error, out)
             return float("nan")
         else:
@@ -163,7 +165,8 @@ class Progress:
         metric = record.tags["ltx.metric"]
         value = record.metrics[metric]
         took = "finished before" if seconds is None else f"{seconds:.0f} s"
-        out.print(f"  {metric} {value:.4g}  ({took}{self._time_left(number)})", highlight=False)
+        out.print(line if out.is_terminal else "", markup=False, end="")
+        out.print(f"  {metric} {value:.4g}  ({took}{self._time_left(number)})")
         return value
 
     def _time_left(self, number: int) -> str:

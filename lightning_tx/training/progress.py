@@ -5,6 +5,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lightning_tx.training.module import TrainingModule
@@ -17,9 +18,11 @@ class ProgressBar(pl.Callback):
 
     Args:
         console: where to draw.
+        title: what is trained.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, title: str) -> None:
+        self._title = title
         self._progress = Progress(
             TextColumn("[progress.description]{task.description}"),
             BarColumn(),
@@ -38,7 +41,7 @@ class ProgressBar(pl.Callback):
         if self._progress.disable:
             return
         self._task = self._progress.add_task(
-            "training", total=trainer.max_steps, completed=trainer.global_step, numbers=""
+            escape(self._title), total=trainer.max_steps, completed=trainer.global_step, numbers=""
         )
         self._progress.start()
 
