@@ -1,9 +1,6 @@
 import shutil
-import sqlite3
 import uuid
-from contextlib import closing
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -24,25 +21,6 @@ def own_environment(monkeypatch):
     ):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory) -> Path:
-    """A store's database, created once: MLflow takes seconds for it."""
-    root = tmp_path_factory.mktemp("template")
-    Mlflow(root).open()
-    with closing(sqlite3.connect(root / "mlflow.db")) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return root / "mlflow.db"
-
-
-@pytest.fixture
-def root(template, tmp_path) -> Path:
-    """A run folder with an empty store."""
-    folder = tmp_path / "multirun"
-    folder.mkdir()
-    shutil.copyfile(template, folder / "mlflow.db")
-    return folder
 
 
 @pytest.fixture(scope="session")
