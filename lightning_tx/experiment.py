@@ -21,8 +21,10 @@ from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.data.base import Splits
 from lightning_tx.model.build import build_model, check_model
 from lightning_tx.model.count import count_parameters, forward_flops_per_token
+from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.model.parts import GROUPS as PARTS
 from lightning_tx.model.weights import load_weights
+from lightning_tx.tasks.base import Task
 from lightning_tx.tokenizers.base import Tokenizer
 from lightning_tx.tokenizers.cached import train_cached
 from lightning_tx.tracking.errors import TrackingError
@@ -33,18 +35,39 @@ from lightning_tx.tracking.study import Study
 from lightning_tx.training.options import TrainerOptions
 
 #: Groups every training run needs besides the model's own.
-RUNNING = ("task", "data", "tokenizer", "optimizer", "schedule", "tracking")
+RUNNING = ("task", "data", "tokenizer", "optimizer", "schedule", "decoding", "tracking")
 PLAIN = ("trainer", "seed", "root", "study", "init_from")
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
+SOURCE_TOKENIZER = "source_tokenizer.json"
 
 
 @dataclass(frozen=True)
 class Materials:
-    """What a run reads: documents, and the tokenizer trained on their training split."""
+    """What a run reads: documents, and what was trained on their training split.
+
+    Attributes:
+        splits: the data.
+        tokenizers: one, or one for the source and one for the target.
+    """
 
     splits: Splits[Any]
-    tokenizer: Tokenizer
+    tokenizers: tuple[Tokenizer, ...]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """That of what the model writes."""
+        return self.tokenizers[-1]
+
+    @property
+    def vocab_sizes(self) -> dict[str, int]:
+        """What a model is built with."""
+        return {"vocab_size": self.tokenizers[-1].vocab_size, "source_vocab_size": self.tokenizers[0].vocab_size}
+
+    @property
+    def tokenizer_digest(self) -> str:
+        """The digests of all tokenizers."""
+        return "-".join(tokenizer.digest for tokenizer in self.tokenizers)
 
 
 def check(config: Mapping[str, Any]) -> list[str]:
@@ -73,9 +96,11 @@ def _check_fit(config: Mapping[str, Any], unsound: set[str]) -> list[str]:
     # Sizes of vocabularies are known once the tokenizer is trained; any will do to see whether the parts fit.
     attempts: list[tuple[Sequence[str], Callable[[], Any]]] = [
         (["data"], lambda: _refuse(registry.create("data", config["data"]).problems())),
-        (["task", "model"], lambda: _refuse(registry.create("task", config["task"]).problems(config))),
+        (["task", "model", "data"], lambda: _refuse(registry.create("task", config["task"]).problems(config))),
         (["optimizer", "schedule", "trainer"], lambda: _schedule(config, d_model=1)),
+        (["trainer"], lambda: TrainerOptions(**config["trainer"]).batch),
         (["tokenizer"], lambda: registry.create("tokenizer", config["tokenizer"])),
+        (["decoding"], lambda: registry.create("decoding", config["decoding"])),
         (["tracking"], lambda: registry.create("tracking", config["tracking"])),
         (
             [*PARTS, "model", "adapter"],
@@ -98,20 +123,29 @@ def _refuse(problems: list[str]) -> None:
 
 
 def materials(config: Mapping[str, Any]) -> Materials:
-    """Read the data and train or load the tokenizer of a checked config; the same ones are made once a process.
+    """Read the data and train or load the tokenizers of a checked config; the same ones are made once a process.
 
     Raises:
         ConfigError: the data cannot be read or split.
     """
-    parts = {key: config[key] for key in ("data", "tokenizer")}
+    parts = {key: config[key] for key in ("data", "tokenizer", "task")}
     return _materials(dumps(parts, sort_keys=True), cache_folder(config))
 
 
 @cache
 def _materials(parts_json: str, folder: Path) -> Materials:
     parts = loads(parts_json)
-    splits = registry.create("data", parts["data"]).load(folder)
-    return Materials(splits, train_cached(parts["tokenizer"], splits.train, folder))
+    splits = _splits(dumps(parts["data"], sort_keys=True), folder)
+    task: Task = registry.create("task", parts["task"])
+    tokenizers = (
+        train_cached(parts["tokenizer"], texts, folder, task.special_tokens) for texts in task.tokenizer_texts(splits)
+    )
+    return Materials(splits, tuple(tokenizers))
+
+
+@cache
+def _splits(data_json: str, folder: Path) -> Splits[Any]:
+    return registry.create("data", loads(data_json)).load(folder)
 
 
 def cache_folder(config: Mapping[str, Any]) -> Path:
@@ -122,7 +156,7 @@ def cache_folder(config: Mapping[str, Any]) -> Path:
 def identify(config: Mapping[str, Any]) -> str:
     """The identity of a checked config; reads the data and trains the tokenizer if that was not done yet."""
     made = materials(config)
-    return identity(config, made.splits.digest, made.tokenizer.digest)
+    return identity(config, made.splits.digest, made.tokenizer_digest)
 
 
 def open_store(config: Mapping[str, Any]) -> Store:
@@ -139,6 +173,7 @@ def train(
     store: Store,
     study: Study | None = None,
     callbacks: Sequence[Any] = (),
+    say: Callable[[str], None] = lambda _: None,
 ) -> RunRecord:
     """Train one run from start to end, or from its last checkpoint to the end, and record it.
 
@@ -149,6 +184,7 @@ def train(
         store: where it is recorded.
         study: the study it belongs to.
         callbacks: further Lightning callbacks, such as a progress bar.
+        say: told what was chosen where the config leaves a choice.
 
     Returns:
         The finished run's record, with its metrics.
@@ -160,14 +196,15 @@ def train(
     """
     # Lightning takes seconds to import; checking a config does without.
     from lightning_tx.tracking.logger import MetricLogger
-    from lightning_tx.training.checkpoint import BEST, seed_everything
-    from lightning_tx.training.fit import fit
+    from lightning_tx.training.checkpoint import seed_everything
+    from lightning_tx.training.fit import FINAL, fit
     from lightning_tx.training.module import TrainingModule
+    from lightning_tx.training.precision import choose_precision
 
     made = materials(config)
     options = TrainerOptions(**config["trainer"])
-    seed, vocab_size = config["seed"], made.tokenizer.vocab_size
-    task = registry.create("task", config["task"])
+    seed = config["seed"]
+    task: Task = registry.create("task", config["task"])
     primary = {"ltx.metric": f"best/{task.primary}", "ltx.direction": task.direction}
     with TrackedRun(
         store,
@@ -180,37 +217,61 @@ def train(
         tags=primary,
     ) as run:
         seed_everything(seed)
-        corpus = task.prepare(made.splits, made.tokenizer, cache_folder(config))
-        net = build_model(config, vocab_size=vocab_size, seed=seed)
+        corpus = task.prepare(made.splits, made.tokenizers, cache_folder(config))
+        net = build_model(config, **made.vocab_sizes, seed=seed)
         if config.get("init_from"):
             _start_from(net, config, store)
-        made.tokenizer.save(run.folder / TOKENIZER)
-        run.log_file(run.folder / TOKENIZER)
-        run.log_params({"data_digest": made.splits.digest, "tokenizer_digest": made.tokenizer.digest})
-        run.log_metrics(_costs(net, config, vocab_size), step=0)
-        sizes = {"max_seq_len": net.dims.max_seq_len, "batch_size": options.batch_size}
+        max_seq_len, batch = net.dims.max_seq_len, options.batch
+        precision, reason = choose_precision(options.precision, options.accelerator, net.dims.d_model)
+        say(f"precision {precision}: {reason}")
+        for tokenizer, file in zip(made.tokenizers[::-1], (TOKENIZER, SOURCE_TOKENIZER), strict=False):
+            tokenizer.save(run.folder / file)
+            run.log_file(run.folder / file)
+        counts = {**made.splits.skipped, **task.counts(corpus, max_seq_len=max_seq_len)}
+        run.log_params(
+            {
+                "data_digest": made.splits.digest,
+                "tokenizer_digest": made.tokenizer_digest,
+                "chosen": {"precision": precision},
+                "data_counts": counts,
+            }
+        )
+        for name, count in counts.items():
+            if count:
+                say(f"data: {name} {count:,}")
+        run.log_metrics(_costs(net, config, made), step=0)
+        metrics = {"val": task.metric(corpus, "validation")}
+        if task.decodes or options.average:
+            decoding = registry.create("decoding", config["decoding"])
+            metrics["best"] = task.final_metric(corpus, "validation", decoding)
+            metrics["test"] = task.final_metric(corpus, "test", decoding)
+        else:
+            metrics["test"] = task.metric(corpus, "test")
         module = TrainingModule(
             net,
             task,
             registry.create("optimizer", config["optimizer"], net),
             _schedule(config, d_model=net.dims.d_model),
-            {"val": task.metric(corpus, "validation"), "test": task.metric(corpus, "test")},
+            metrics,
             gradient_clip=options.gradient_clip,
             log_every=options.log_every,
         )
         fit(
             module,
             options,
-            train=task.train_batches(corpus, **sizes, seed=seed),
-            validation=task.eval_batches(corpus, "validation", **sizes),
-            test=task.eval_batches(corpus, "test", **sizes),
+            train=task.train_batches(corpus, max_seq_len=max_seq_len, batch=batch, seed=seed),
+            validation=task.eval_batches(corpus, "validation", max_seq_len=max_seq_len, batch=batch),
+            test=task.eval_batches(corpus, "test", max_seq_len=max_seq_len, batch=batch),
             folder=run.folder,
+            precision=precision,
             logger=MetricLogger(run),
             before_save=run.flush,
             callbacks=list(callbacks),
         )
         run.log_metrics({"memory/peak_bytes": _peak_memory()}, step=options.max_steps)
-        run.log_file(run.folder / BEST, WEIGHTS)
+        run.log_file(run.folder / FINAL, WEIGHTS)
+        for name, text in module.files.items():
+            run.log_text(name, text)
     return store.run(run.run_id)
 
 
@@ -221,14 +282,19 @@ class LoadedRun:
     Attributes:
         record: what MLflow knows of it.
         config: its full resolved config.
-        model: with the weights of its best validation step, in evaluation mode.
-        tokenizer: as it was trained for the run.
+        model: with the weights that it ended with, in evaluation mode.
+        tokenizers: as they were trained for the run: one, or one for the source and one for the target.
     """
 
     record: RunRecord
     config: dict[str, Any]
-    model: nn.Module
-    tokenizer: Tokenizer
+    model: LanguageModel
+    tokenizers: tuple[Tokenizer, ...]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """That of what the model writes."""
+        return self.tokenizers[-1]
 
 
 def load_run(run_id: str, *, root: str | Path = "multirun", uri: str | None = None) -> LoadedRun:
@@ -244,10 +310,25 @@ def load_run(run_id: str, *, root: str | Path = "multirun", uri: str | None = No
     """
     store = Mlflow(Path(root), uri=uri).open()
     record, config = store.run(run_id), store.config(run_id)
-    tokenizer = Tokenizer.load(store.artifact_path(run_id, TOKENIZER))
-    model = build_model(config, vocab_size=tokenizer.vocab_size)
+    kept = set(store.artifacts(run_id))
+    for needed in (TOKENIZER, WEIGHTS):
+        if needed not in kept:
+            raise ConfigError(
+                f"run {run_id}: it has no {needed}, which a run leaves when it finishes; its status is {record.status}."
+            )
+    tokenizers = tuple(
+        Tokenizer.load(store.artifact_path(run_id, file)) for file in (SOURCE_TOKENIZER, TOKENIZER) if file in kept
+    )
+    digest = "-".join(tokenizer.digest for tokenizer in tokenizers)
+    if record.params.get("tokenizer_digest") != digest:
+        raise ConfigError(
+            f"run {run_id}: its tokenizer ({digest}) is not the one it was trained with "
+            f"({record.params.get('tokenizer_digest')})."
+        )
+    sizes = {"vocab_size": tokenizers[-1].vocab_size, "source_vocab_size": tokenizers[0].vocab_size}
+    model = build_model(config, **sizes)
     load_weights(model, store.artifact_path(run_id, WEIGHTS))
-    return LoadedRun(record, config, model.eval(), tokenizer)
+    return LoadedRun(record, config, model.eval(), tokenizers)
 
 
 def _start_from(net: nn.Module, config: Mapping[str, Any], store: Store) -> None:
@@ -264,9 +345,9 @@ def _schedule(config: Mapping[str, Any], d_model: int) -> Any:
     return registry.create("schedule", config["schedule"], lr, TrainerOptions(**config["trainer"]).max_steps, d_model)
 
 
-def _costs(net: nn.Module, config: Mapping[str, Any], vocab_size: int) -> dict[str, float]:
+def _costs(net: nn.Module, config: Mapping[str, Any], made: Materials) -> dict[str, float]:
     counts = count_parameters(net)
-    flops = forward_flops_per_token(config, vocab_size=vocab_size)
+    flops = forward_flops_per_token(config, **made.vocab_sizes)
     return {
         "params/total": counts.total,
         "params/trainable": counts.trainable,

@@ -27,8 +27,8 @@ def run(arguments: argparse.Namespace) -> int:
     if problems:
         raise ConfigError(problems)
     own = config["model"].get("vocab_size")
-    vocab_size = own or materials(config).tokenizer.vocab_size
-    model = build_model(config, vocab_size=vocab_size, device="meta")
+    sizes = {"vocab_size": own} if own else materials(config).vocab_sizes
+    model = build_model(config, **sizes, device="meta")
     counts = count_parameters(model)
     table = Table(box=None, pad_edge=False)
     table.add_column("module")
@@ -43,6 +43,6 @@ def run(arguments: argparse.Namespace) -> int:
     out.print(table)
     if own and own > 100_000:
         return 0
-    flops = forward_flops_per_token(config, vocab_size=vocab_size)
+    flops = forward_flops_per_token(config, **sizes)
     out.print(f"\nForward pass: {flops / 1e6:,.2f} MFLOP per token at {model.dims.max_seq_len} tokens.")
     return 0

@@ -36,6 +36,13 @@ def attend(
     q, k = mask.q_positions[:, :, None], mask.k_positions[:, None, :]
     bias_BHTS = None if bias is None else bias(q, k)
     repeats = q_BHTK.shape[1] // k_BGSK.shape[1]
+    if repeats > 1 and q_BHTK.shape[2] == 1 and bias_BHTS is None:
+        # A decoding step: heads that share keys become queries of one head, which spares a copy of all keys.
+        grouped = q_BHTK.unflatten(1, (-1, repeats)).flatten(2, 3)
+        allowed = None if mask.everything else mask.dense()
+        out = _kernel(grouped, k_BGSK, v_BGSK, allowed, False, scale, dropout)
+        out = out if allowed is None else out * allowed.any(dim=-1, keepdim=True)
+        return out.unflatten(2, (repeats, 1)).flatten(1, 2)
     if repeats > 1:
         k_BGSK, v_BGSK = k_BGSK.repeat_interleave(repeats, dim=1), v_BGSK.repeat_interleave(repeats, dim=1)
     if bias_BHTS is None and (mask.only_causal or mask.everything):
@@ -57,6 +64,8 @@ def _kernel(
             mask = mask.to(q.dtype)
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
     # On the CPU autocast would hand this kernel bfloat16, where it is many times slower on short sequences.
+    if mask is None and q.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
     with torch.autocast("cpu", enabled=False):
         dtype = torch.promote_types(q.dtype, torch.float32)
         if mask is not None and mask.is_floating_point():

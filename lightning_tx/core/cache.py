@@ -46,15 +46,19 @@ class Cache:
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows of the batch, in this order; rows may repeat (beams) or go (finished sequences)."""
+        self.reorder(rows)
+        for tensors in self._memory.values():
+            for name, tensor in tensors.items():
+                tensors[name] = tensor.index_select(0, rows)
+
+    def reorder(self, rows: Tensor) -> None:
+        """Like :meth:`select`, but each row is replaced by one that has the same memory, which can stay as it is."""
         for growing in self._rows.values():
             shared = growing.held.shape[0] == 1
             growing.select(torch.zeros_like(rows) if shared else rows)
         for layer in self._layers.values():
             for growing in layer.values():
                 growing.select(rows)
-        for tensors in self._memory.values():
-            for name, tensor in tensors.items():
-                tensors[name] = tensor.index_select(0, rows)
 
     @property
     def num_bytes(self) -> int:

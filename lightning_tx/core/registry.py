@@ -41,6 +41,7 @@ GROUPS: dict[str, str] = {
     "tokenizer": "lightning_tx.tokenizers",
     "optimizer": "lightning_tx.training.optimizers",
     "schedule": "lightning_tx.training.schedules",
+    "decoding": "lightning_tx.decoding",
     "tracking": "lightning_tx.tracking",
 }
 

@@ -1,11 +1,11 @@
 """What a data set is to the rest of the package: documents in three splits, and a digest of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from lightning_tx.data.storage import digest_of, digest_of_texts
 
@@ -15,11 +15,19 @@ Example = TypeVar("Example", str, tuple[str, str])
 
 @dataclass(frozen=True)
 class Splits(Generic[Example]):
-    """The documents of a data set, in order. ``test`` may be empty."""
+    """The documents of a data set, in order.
+
+    Attributes:
+        train: to train on.
+        validation: to select on.
+        test: to look at once; may be empty.
+        skipped: how many documents were left out, by reason, as ``{"too_long": 12}``; recorded with every run.
+    """
 
     train: Sequence[Example]
     validation: Sequence[Example]
     test: Sequence[Example]
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
@@ -28,7 +36,14 @@ class Splits(Generic[Example]):
 
 
 class Data(ABC, Generic[Example]):
-    """Base of the group ``data``. The constructor takes options only and touches no file."""
+    """Base of the group ``data``. The constructor takes options only and touches no file.
+
+    Attributes:
+        texts_per_example: 1 for single texts (``Splits[str]``), 2 for pairs such as a sentence and its translation
+            (``Splits[tuple[str, str]]``).
+    """
+
+    texts_per_example: ClassVar[int] = 1
 
     def problems(self) -> list[str]:
         """What is wrong with what the options point at, one sentence each, found without loading the data.

@@ -28,6 +28,7 @@ def build_model(
     config: Mapping[str, Any],
     *,
     vocab_size: int | None = None,
+    source_vocab_size: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> LanguageModel:
@@ -37,6 +38,7 @@ def build_model(
         config: ``model``, ``positions``, ``attention``, ``pattern``, ``norm``, ``block``, ``feed_forward`` and, if
             there is one, ``adapter``, each with ``name`` and options; other keys are ignored.
         vocab_size: size of the tokenizer's vocabulary, where the model's own ``vocab_size`` is null.
+        source_vocab_size: that of the source's tokenizer, for models with a source; None for ``vocab_size``.
         seed: seed of the initialisation.
         device: where to build; ``"meta"`` gives shapes without values, at any size.
 
@@ -49,7 +51,9 @@ def build_model(
     parts = Parts({group: config[group] for group in GROUPS}, config["model"].get("overrides", []))
     # Modules draw values when they are made, which initialise replaces: the caller's generator stays untouched.
     with torch.device(device), torch.random.fork_rng(devices=[]):
-        model: LanguageModel = registry.create("model", config["model"], parts, vocab_size)
+        inputs = registry.get("model", config["model"]["name"]).num_inputs
+        sizes = (vocab_size, source_vocab_size or vocab_size)[:inputs]
+        model: LanguageModel = registry.create("model", config["model"], parts, *sizes)
         parts.finish()
         if "adapter" in config:
             model = registry.create("adapter", config["adapter"]).apply(model)

@@ -44,13 +44,15 @@ def parameter_table(model: nn.Module, depth: int) -> list[tuple[str, int, int]]:
     return rows
 
 
-def forward_flops_per_token(config: Mapping[str, Any], *, vocab_size: int | None = None) -> float:
+def forward_flops_per_token(
+    config: Mapping[str, Any], *, vocab_size: int | None = None, source_vocab_size: int | None = None
+) -> float:
     """Floating-point operations of a forward pass, logits included, per token of one full-length sequence.
 
     Counted by running the model on the meta device, attention over all pairs. A training step costs about three times
     as much.
     """
-    model = build_model(config, vocab_size=vocab_size, device="meta")
+    model = build_model(config, vocab_size=vocab_size, source_vocab_size=source_vocab_size, device="meta")
     tokens_BT = torch.zeros(1, model.dims.max_seq_len, dtype=torch.long, device="meta")
     with FlopCounterMode(display=False) as counter:
         model.logits(model(*[tokens_BT] * model.num_inputs).x)

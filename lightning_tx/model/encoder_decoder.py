@@ -1,12 +1,16 @@
+from collections.abc import Sequence
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_tx.core.cache import Cache
 from lightning_tx.core.context import Memory, Output
+from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.registry import register
-from lightning_tx.model.language_model import LanguageModel, known_vocab_size, make_dims
+from lightning_tx.model.generation import Generation, check_lengths, right_padded
+from lightning_tx.model.language_model import LanguageModel, known_vocab_size, make_dims, padded
 from lightning_tx.model.parts import Parts
 from lightning_tx.model.stack import LayerStack
 
@@ -15,13 +19,15 @@ from lightning_tx.model.stack import LayerStack
 class EncoderDecoder(LanguageModel):
     """Encoder-decoder: the decoder sees its own past and, by cross-attention, the whole encoded source.
 
-    One embedding serves both stacks.
+    One embedding serves both stacks and, tied, the output: the tying of all three. Where ``share_embeddings`` is false
+    the source has its own, and may have its own vocabulary.
 
     Source: Vaswani et al. 2017, arXiv:1706.03762.
 
     Args:
         parts: the components, by group.
-        tokenizer_size: entries of the tokenizer's vocabulary, if there is one.
+        tokenizer_size: entries of the target tokenizer's vocabulary, if there is one.
+        source_tokenizer_size: entries of the source tokenizer's vocabulary, if there is one.
         d_model: width of the residual stream.
         num_heads: attention heads.
         head_dim: width of a head; null for ``d_model / num_heads``.
@@ -30,9 +36,11 @@ class EncoderDecoder(LanguageModel):
         num_decoder_layers: depth of the decoder.
         max_seq_len: longest sequence it is trained on, in tokens, on either side.
         dropout: probability for embeddings and residual branches.
-        vocab_size: entries of the vocabulary; null for the tokenizer's.
+        vocab_size: entries of the target's vocabulary; null for the tokenizer's.
+        source_vocab_size: entries of the source's vocabulary; null for the tokenizer's, or for the target's.
         vocab_multiple: rows of the embedding are padded to a multiple of this.
-        tie_embeddings: whether the output projection shares the embedding's weight.
+        share_embeddings: whether source and target share one embedding.
+        tie_embeddings: whether the output projection shares the target embedding's weight.
         output_bias: whether the output projection has a bias.
         embedding_scale: factor on the embedding; null for ``sqrt(d_model)``.
         embedding_std: the embedding's standard deviation at the start; null for ``d_model^-0.5``.
@@ -47,6 +55,7 @@ class EncoderDecoder(LanguageModel):
         self,
         parts: Parts,
         tokenizer_size: int | None,
+        source_tokenizer_size: int | None,
         *,
         d_model: Annotated[int, Field(gt=0)] = 128,
         num_heads: Annotated[int, Field(gt=0)] = 4,
@@ -57,7 +66,9 @@ class EncoderDecoder(LanguageModel):
         max_seq_len: Annotated[int, Field(gt=0)] = 128,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         vocab_size: Annotated[int, Field(gt=0)] | None = None,
+        source_vocab_size: Annotated[int, Field(gt=0)] | None = None,
         vocab_multiple: Annotated[int, Field(gt=0)] = 64,
+        share_embeddings: bool = True,
         tie_embeddings: bool = True,
         output_bias: bool = False,
         embedding_scale: Annotated[float, Field(gt=0)] | None = None,
@@ -65,7 +76,9 @@ class EncoderDecoder(LanguageModel):
         linear_std: Annotated[float, Field(gt=0)] | None = None,
         overrides: list[dict[str, Any]] = [],  # noqa: B006
     ) -> None:
-        vocab_size = known_vocab_size(vocab_size, tokenizer_size)
+        vocab_size = known_vocab_size("model.vocab_size", vocab_size, tokenizer_size)
+        if share_embeddings and (source_vocab_size or vocab_size, source_tokenizer_size) != (vocab_size, tokenizer_size):
+            raise ConfigError("model.share_embeddings: true, but source and target have different vocabularies.")
         dims = make_dims(
             vocab_size=vocab_size,
             vocab_multiple=vocab_multiple,
@@ -87,6 +100,11 @@ class EncoderDecoder(LanguageModel):
             embedding_std=embedding_std,
             linear_std=linear_std,
         )
+        if share_embeddings:
+            self.source_embedding = self.token_embedding
+        else:
+            size = known_vocab_size("model.source_vocab_size", source_vocab_size, source_tokenizer_size or vocab_size)
+            self.source_embedding = nn.Embedding(padded(size, vocab_multiple), dims.d_model)
         self.encoder = LayerStack(
             parts, dims, "encoder", ("self_attention", "feed_forward"), causal=False, depth=num_encoder_layers
         )
@@ -95,7 +113,8 @@ class EncoderDecoder(LanguageModel):
 
     def encode(self, source_BS: Tensor, token_mask_BS: Tensor | None = None) -> tuple[Memory, Output]:
         """Source ids [B, S] to what the decoder reads; the output carries the encoder's losses and stats."""
-        output = self.encoder(self.embed(source_BS), token_mask_BT=token_mask_BS)
+        embedded = self.source_embedding(source_BS) * self.embedding_scale
+        output = self.encoder(embedded, token_mask_BT=token_mask_BS)
         return Memory(output.x, token_mask_BS), output
 
     def decode(
@@ -116,3 +135,23 @@ class EncoderDecoder(LanguageModel):
         memory, encoded = self.encode(source_BS, source_token_mask_BS)
         decoded = self.decode(tokens_BT, memory, token_mask_BT=token_mask_BT)
         return Output.gather(decoded.x, [encoded, decoded])
+
+    def begin(self, inputs: Sequence[Sequence[int]], *, bos_id: int, pad_id: int) -> Generation:
+        """Encode the sources, padded on the right, once; every target starts with ``<bos>``."""
+        self.room(inputs)
+        memory, _ = self.encode(*right_padded(inputs, pad_id, self.device))
+        tokens_BT = torch.full((len(inputs), 1), bos_id, device=self.device)
+        return Generation(self, tokens_BT, token_mask_BT=None, memory=memory, never=[bos_id, pad_id])
+
+    def room(self, inputs: Sequence[Sequence[int]]) -> list[int] | None:
+        """As many tokens as the decoder has positions: ``<bos>`` takes the first and the last token needs none."""
+        check_lengths(inputs, self.encoder.positions.max_positions, "source")
+        limit = self.decoder.positions.max_positions
+        return None if limit is None else [limit] * len(inputs)
+
+    def advance(
+        self, tokens_BT: Tensor, *, token_mask_BT: Tensor | None, cache: Cache, memory: Memory | None
+    ) -> Output:
+        """New target tokens [B, T] and the encoded sources to states [B, T, D]."""
+        assert memory is not None
+        return self.decode(tokens_BT, memory, token_mask_BT=token_mask_BT, cache=cache)

@@ -1,11 +1,18 @@
 """What the topologies have in common: sizes, the token embedding, and the projection to the vocabulary."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_tx.core.cache import Cache
+from lightning_tx.core.context import Memory, Output
 from lightning_tx.core.dims import Dims, head_dim_of
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.linear_cross_entropy import linear_cross_entropy
+from lightning_tx.model.generation import Generation
 from lightning_tx.model.init import initialise
 
 
@@ -96,19 +103,65 @@ class LanguageModel(nn.Module):
         """States [B, T, D] to scores over the vocabulary [B, T, V]; rows added as padding included."""
         return self.lm_head(x_BTD)
 
+    def cross_entropy(self, x_ND: Tensor, targets_N: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """The cross-entropy of states [N, D] with target ids [N], summed; never holds the logits of all of them."""
+        if type(self.lm_head) is nn.Linear:
+            head = self.lm_head
+            return linear_cross_entropy(x_ND, head.weight, head.bias, targets_N, label_smoothing=label_smoothing)
+        # An adapter has taken the projection's place: it is called as it is.
+        logits = self.lm_head(x_ND).float()
+        return F.cross_entropy(logits, targets_N, label_smoothing=label_smoothing, reduction="sum")
+
+    def begin(self, inputs: Sequence[Sequence[int]], *, bos_id: int, pad_id: int) -> Generation:
+        """Start to generate for token ids: prompts of a decoder, sources of an encoder-decoder.
+
+        Args:
+            inputs: at least one row, of any lengths; a row's scores do not depend on the others.
+            bos_id: what the target of an encoder-decoder starts with, and a prompt that is empty.
+            pad_id: fills the shorter rows; like ``bos_id`` it is never produced.
+
+        Raises:
+            ConfigError: an input is longer than the positions reach, or the model is no generator.
+        """
+        raise self._no_generator()
+
+    def room(self, inputs: Sequence[Sequence[int]]) -> list[int] | None:
+        """How many tokens each input can be continued by; None where there is no limit.
+
+        Raises:
+            ConfigError: an input is longer than the positions reach.
+        """
+        raise self._no_generator()
+
+    def advance(
+        self, tokens_BT: Tensor, *, token_mask_BT: Tensor | None, cache: Cache, memory: Memory | None
+    ) -> Output:
+        """New tokens [B, T] of rows being generated to their states [B, T, D]."""
+        raise self._no_generator()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    def _no_generator(self) -> ConfigError:
+        return ConfigError(
+            f"model.name: {type(self).__name__} does not generate text. Choices: decoder, encoder_decoder."
+        )
+
     def initialise(self, seed: int) -> None:
         """Fill every parameter as a function of the seed and its name."""
         initialise(self, seed=seed, linear_std=self._linear_std, embedding_std=self._embedding_std)
 
 
-def known_vocab_size(own: int | None, tokenizer: int | None) -> int:
-    """The size of the vocabulary: the model's option, else the tokenizer's.
+def known_vocab_size(key: str, own: int | None, tokenizer: int | None) -> int:
+    """The size of a vocabulary: the model's option, named ``key`` in messages, else the tokenizer's.
 
     Raises:
         ConfigError: neither is known, or the model's is smaller than the tokenizer's.
     """
     if own is None and tokenizer is None:
-        raise ConfigError("model.vocab_size: null takes the tokenizer's, but there is no tokenizer; set a number.")
+        raise ConfigError(f"{key}: null takes the tokenizer's, but there is no tokenizer; set a number.")
     if own is not None and tokenizer is not None and own < tokenizer:
-        raise ConfigError(f"model.vocab_size: {own} is smaller than the tokenizer's vocabulary of {tokenizer}.")
+        raise ConfigError(f"{key}: {own} is smaller than the tokenizer's vocabulary of {tokenizer}.")
     return own if own is not None else tokenizer or 0

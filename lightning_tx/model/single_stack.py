@@ -59,7 +59,7 @@ class SingleStack(LanguageModel):
         linear_std: Annotated[float, Field(gt=0)] | None = None,
         overrides: list[dict[str, Any]] = [],  # noqa: B006
     ) -> None:
-        vocab_size = known_vocab_size(vocab_size, tokenizer_size)
+        vocab_size = known_vocab_size("model.vocab_size", vocab_size, tokenizer_size)
         is_decoder = self.name == "decoder"
         dims = make_dims(
             vocab_size=vocab_size,

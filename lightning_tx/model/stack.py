@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from lightning_tx.core.cache import Cache
 from lightning_tx.core.context import Context, Memory, Output
 from lightning_tx.core.dims import Dims, Role, Stack
+from lightning_tx.core.dropout import Dropout
+from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.masks import Mask, positions_in_rows
 from lightning_tx.model.parts import Parts
 
@@ -29,7 +31,7 @@ class LayerStack(nn.Module):
         super().__init__()
         self.causal = causal
         self.positions = parts.positions(dims, stack, causal=causal, depth=depth)
-        self.dropout = nn.Dropout(dims.dropout)
+        self.dropout = Dropout(dims.dropout)
         self.layers = nn.ModuleList(
             parts.block(dims, stack, layer, roles, causal=causal, depth=depth) for layer in range(depth)
         )
@@ -86,6 +88,12 @@ class LayerStack(nn.Module):
     ) -> Mask:
         new, past = x_BTD.shape[1], 0 if cache is None else cache.length
         in_order = positions is None and documents is None and token_mask is None
+        limit = self.positions.max_positions
+        if in_order and limit is not None and past + new > limit:
+            raise ConfigError(
+                f"positions: this choice knows {limit} positions (model.max_seq_len), "
+                f"but the sequence has {past + new} tokens."
+            )
         held = {"documents": documents, "token_mask": token_mask, "positions": positions}
         if cache is not None:
             held = cache.extend(new, **held)

@@ -1,11 +1,12 @@
 """A model's weights on disk, as safetensors."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_tx.core.errors import ConfigError
 
@@ -38,6 +39,20 @@ def load_weights(model: nn.Module, path: Path, *, may_lack: Collection[str] = ()
         names = ", ".join(sorted(wrong)[:3])
         raise ConfigError(f"'{path}' holds the weights of another model: they differ in {names}.")
     model.load_state_dict(weights, strict=False)
+
+
+def load_mean(model: nn.Module, paths: Sequence[Path]) -> None:
+    """Fill a model with the mean of what :func:`save_weights` wrote, taken in float32 at least.
+
+    Source: Vaswani et al. 2017, arXiv:1706.03762, section 6.1.
+    """
+    sums: dict[str, Tensor] = {}
+    for path in paths:
+        for name, value in load_file(path).items():
+            wide = value.to(torch.promote_types(value.dtype, torch.float32))
+            sums[name] = sums[name] + wide if name in sums else wide
+    means = {name: value / len(paths) for name, value in sums.items()}
+    model.load_state_dict(means, strict=False)
 
 
 def _shared_names(model: nn.Module) -> set[str]:

@@ -1,16 +1,20 @@
 """The interface of the group ``task``."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from lightning_tx.core import registry
+from lightning_tx.core.errors import choices
 from lightning_tx.data.base import Splits
+from lightning_tx.data.batch import BatchSize
 from lightning_tx.data.corpus import SplitName
+from lightning_tx.decoding.base import Decoding
 from lightning_tx.tokenizers.base import Tokenizer
 
 
@@ -52,31 +56,74 @@ class Loader(Protocol):
         ...
 
 
+@runtime_checkable
+class WithFiles(Protocol):
+    """A metric that has more to show than numbers."""
+
+    def files(self) -> dict[str, str]:
+        """Texts to keep with the run, by name."""
+        ...
+
+
 class Task(ABC):
     """What a model is trained for: its batches, its objective, its metrics.
 
     Attributes:
         primary: the metric that decides which checkpoint is best and which variant is better.
         direction: whether less or more of it is better.
+        texts_per_example: what the data must be made of: 1 for single texts, 2 for pairs.
+        special_tokens: what the tokenizer must know besides those that every tokenizer knows.
+        decodes: whether :meth:`final_metric` says more than :meth:`metric` does.
     """
 
     primary: ClassVar[str]
     direction: ClassVar[Literal["min", "max"]]
+    texts_per_example: ClassVar[int] = 1
+    special_tokens: ClassVar[tuple[str, ...]] = ()
+    decodes: ClassVar[bool] = False
 
     def problems(self, config: Mapping[str, Any]) -> list[str]:
         """What in a whole config does not fit this task, one sentence each."""
-        return []
+        data, name = config["data"]["name"], config["task"]["name"]
+        if registry.get("data", data).texts_per_example == self.texts_per_example:
+            return []
+        kinds = {1: "single texts", 2: "pairs of texts"}
+        fitting = [
+            other
+            for other in registry.names("data")
+            if registry.get("data", other).texts_per_example == self.texts_per_example
+        ]
+        return [
+            f"data.name: {data!r} does not hold {kinds[self.texts_per_example]}, as task={name} needs. "
+            f"Choices: {choices(fitting)}."
+        ]
+
+    def tokenizer_texts(self, splits: Splits[Any]) -> tuple[Sequence[str], ...]:
+        """The text to train each tokenizer on: one for single texts; one for both sides of pairs, or one for each."""
+        return (splits.train,)
 
     @abstractmethod
-    def prepare(self, splits: Splits[Any], tokenizer: Tokenizer, cache: Path) -> Any:
-        """Encode the data once; the result is handed to :meth:`train_batches` and :meth:`eval_batches`."""
+    def prepare(self, splits: Splits[Any], tokenizers: tuple[Tokenizer, ...], cache: Path) -> Any:
+        """Encode the data once; the result is handed to :meth:`train_batches` and :meth:`eval_batches`.
+
+        Args:
+            splits: the data.
+            tokenizers: those trained on :meth:`tokenizer_texts`, in its order.
+            cache: folder that holds the caches.
+        """
+
+    def counts(self, corpus: Any, *, max_seq_len: int) -> dict[str, int]:
+        """What is worth recording of the prepared data, by name, such as how many examples were too long."""
+        return {}
 
     @abstractmethod
-    def train_batches(self, corpus: Any, *, max_seq_len: int, batch_size: int, seed: int) -> Loader:
+    def train_batches(self, corpus: Any, *, max_seq_len: int, batch: BatchSize, seed: int) -> Loader:
         """Shuffled batches of the training split."""
 
     @abstractmethod
-    def eval_batches(self, corpus: Any, split: SplitName, *, max_seq_len: int, batch_size: int) -> Iterable[Any] | None:
+    def eval_batches(
+        self, corpus: Any, split: SplitName, *, max_seq_len: int, batch: BatchSize
+    ) -> Iterable[Any] | None:
         """Batches that hold every target of a split once; None where the split is empty."""
 
     @abstractmethod
@@ -86,3 +133,10 @@ class Task(ABC):
     @abstractmethod
     def metric(self, corpus: Any, split: SplitName) -> Metric:
         """The metric of a split: ``update(net, batch)`` for each batch, ``compute()`` to a dict of numbers by name."""
+
+    def final_metric(self, corpus: Any, split: SplitName, decoding: Decoding) -> Metric:
+        """The metric for the weights that a run ends with, where :attr:`decodes`; ``decoding`` writes the outputs.
+
+        What it shows as :class:`WithFiles` is kept with the run.
+        """
+        return self.metric(corpus, split)

@@ -1,10 +1,9 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -13,10 +12,11 @@ from lightning_tx.core import registry
 from lightning_tx.core.context import Output
 from lightning_tx.core.registry import register
 from lightning_tx.data.base import Splits
-from lightning_tx.data.batch import IGNORE, Batch
+from lightning_tx.data.batch import Batch, BatchSize
 from lightning_tx.data.corpus import Corpus, SplitName, prepare
 from lightning_tx.data.packing import PackedBatches
 from lightning_tx.tasks.base import Loss, Task
+from lightning_tx.tasks.cross_entropy import cross_entropy_sum
 from lightning_tx.tokenizers.base import Tokenizer
 
 
@@ -40,35 +40,41 @@ class CausalLM(Task):
         self.label_smoothing = label_smoothing
 
     def problems(self, config: Mapping[str, Any]) -> list[str]:
-        """A causal language model needs a model that sees the past only."""
+        """A causal language model needs single texts, and a model that sees the past only."""
+        problems = super().problems(config)
         name = config["model"]["name"]
         model = registry.get("model", name)
         if model.causal and model.num_inputs == 1:
-            return []
-        return [f"model.name: {name!r} does not continue one text from left to right, as task=causal_lm needs."]
+            return problems
+        return [
+            *problems,
+            f"model.name: {name!r} does not continue one text from left to right, as task=causal_lm needs.",
+        ]
 
-    def prepare(self, splits: Splits[str], tokenizer: Tokenizer, cache: Path) -> Corpus:
+    def prepare(self, splits: Splits[str], tokenizers: tuple[Tokenizer, ...], cache: Path) -> Corpus:
         """Every document encoded once, in memory-mapped arrays."""
+        (tokenizer,) = tokenizers
         return prepare(splits, tokenizer, cache)
 
-    def train_batches(self, corpus: Corpus, *, max_seq_len: int, batch_size: int, seed: int) -> PackedBatches:
+    def train_batches(self, corpus: Corpus, *, max_seq_len: int, batch: BatchSize, seed: int) -> PackedBatches:
         """Windows of ``max_seq_len`` tokens in random order, from another offset each epoch."""
-        return PackedBatches(corpus.train, seq_len=max_seq_len, batch_size=batch_size, seed=seed, shuffle=True)
+        rows = batch.rows(max_seq_len)
+        return PackedBatches(corpus.train, seq_len=max_seq_len, batch_size=rows, seed=seed, shuffle=True)
 
     def eval_batches(
-        self, corpus: Corpus, split: SplitName, *, max_seq_len: int, batch_size: int
+        self, corpus: Corpus, split: SplitName, *, max_seq_len: int, batch: BatchSize
     ) -> PackedBatches | None:
         """Consecutive windows over the whole split."""
         encoded = corpus.split(split)
         if encoded.num_documents == 0:
             return None
-        return PackedBatches(encoded, seq_len=max_seq_len, batch_size=batch_size, shuffle=False)
+        return PackedBatches(encoded, seq_len=max_seq_len, batch_size=batch.rows(max_seq_len), shuffle=False)
 
     def loss(self, net: nn.Module, batch: Batch) -> Loss:
         """Cross-entropy, smoothed if asked for."""
         output = _states(net, batch)
-        total = _cross_entropy(net, output, batch, self.label_smoothing)
-        return Loss(total, (batch.targets_BT != IGNORE).sum(), output.losses, output.stats)
+        total = cross_entropy_sum(net, output.x, batch.targets_BT, self.label_smoothing)
+        return Loss(total, batch.num_targets, output.losses, output.stats)
 
     def metric(self, corpus: Corpus, split: SplitName) -> Metric:
         """Loss, perplexity and bits per byte of a split."""
@@ -94,8 +100,8 @@ class Likelihood(Metric):
 
     def update(self, net: nn.Module, batch: Batch) -> None:
         """Add the batch's targets."""
-        self.nats += _cross_entropy(net, _states(net, batch), batch, label_smoothing=0.0)
-        self.targets += (batch.targets_BT != IGNORE).sum()
+        self.nats += cross_entropy_sum(net, _states(net, batch).x, batch.targets_BT)
+        self.targets += batch.num_targets
 
     def compute(self) -> dict[str, float]:
         """The three numbers, over all targets seen."""
@@ -114,13 +120,3 @@ def _states(net: nn.Module, batch: Batch) -> Output:
         token_mask_BT=batch.token_mask_BT,
     )
 
-
-def _cross_entropy(net: nn.Module, output: Output, batch: Batch, label_smoothing: float) -> Tensor:
-    logits = cast(Any, net).logits(output.x).flatten(0, 1)
-    return F.cross_entropy(
-        logits.float(),
-        batch.targets_BT.flatten(),
-        ignore_index=IGNORE,
-        label_smoothing=label_smoothing,
-        reduction="sum",
-    )

@@ -4,7 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Self
 
 from tokenizers import Tokenizer as Backend
 
@@ -94,8 +94,8 @@ class Tokenizer:
 class TokenizerTrainer(ABC):
     """Base of the group ``tokenizer``: the recipe by which a tokenizer is made from training text."""
 
-    #: In the order of their ids from 0 on. A subclass may append to them, for instance ``"[MASK]"``.
-    special_tokens: ClassVar[tuple[str, ...]] = SPECIAL_TOKENS
+    #: In the order of their ids from 0 on.
+    special_tokens: tuple[str, ...] = SPECIAL_TOKENS
 
     def train(self, texts: Iterable[str]) -> Tokenizer:
         """Make the tokenizer. The same texts in the same order give the same one.

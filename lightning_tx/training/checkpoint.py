@@ -1,4 +1,4 @@
-"""What is kept of a run while it trains: a state to resume from, and the best weights."""
+"""What is kept of a run while it trains: a state to resume from, and the weights it may end with."""
 
 import random
 from collections.abc import Callable
@@ -14,10 +14,12 @@ from lightning_tx.training.module import TrainingModule
 
 LAST = "last.ckpt"
 BEST = "best.safetensors"
+#: Weights at one validation, to be averaged.
+SNAPSHOTS = "snapshots"
 
 
 class Checkpoints(pl.Callback):
-    """Saves a state to resume from, bit for bit, and the weights with the best primary metric.
+    """Saves a state to resume from, bit for bit, and the weights with the best primary metric; ends training early.
 
     The state is saved before a step begins, when everything about the steps before it, validation included, has been
     recorded; the random generators are part of it.
@@ -28,17 +30,29 @@ class Checkpoints(pl.Callback):
         metric: the metric that decides, as ``loss``.
         direction: ``min`` or ``max``.
         before_save: called before a state is written: what was logged up to it must be safe first.
+        patience: validations without a better metric after which training ends; None for no end.
+        average: how many last validations' weights are kept apart; None for none.
 
     Attributes:
         best: the validation metrics of the best step by name, and ``step``; empty before the first validation.
     """
 
     def __init__(
-        self, folder: Path, *, every: int, metric: str, direction: str, before_save: Callable[[], None]
+        self,
+        folder: Path,
+        *,
+        every: int,
+        metric: str,
+        direction: str,
+        before_save: Callable[[], None],
+        patience: int | None = None,
+        average: int | None = None,
     ) -> None:
         self.folder, self.every, self.before_save = folder, every, before_save
         self.metric, self.sign = metric, {"min": 1.0, "max": -1.0}[direction]
         self.best: dict[str, float] = {}
+        self.patience, self.average = patience, average
+        self._without_gain = 0
         self._saved_at = 0
         self._random: dict[str, Any] | None = None
 
@@ -55,13 +69,19 @@ class Checkpoints(pl.Callback):
             trainer.save_checkpoint(self.folder / LAST)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the weights if they are the best so far."""
+        """Keep the weights if they are the best so far; end training if it is long ago that they were."""
         assert isinstance(pl_module, TrainingModule)
         found = {
             name.removeprefix("val/"): value for name, value in pl_module.latest.items() if name.startswith("val/")
         }
+        if self.average is not None:
+            self._keep_snapshot(pl_module, trainer.global_step, self.average)
         if self.best and not self.sign * found[self.metric] < self.sign * self.best[self.metric]:
+            self._without_gain += 1
+            if self.patience is not None and self._without_gain >= self.patience:
+                trainer.should_stop = True
             return
+        self._without_gain = 0
         self.best = {**found, "step": trainer.global_step}
         save_weights(pl_module.net, self.folder / BEST)
 
@@ -75,11 +95,22 @@ class Checkpoints(pl.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: the best metrics and the random generators."""
-        return {"best": self.best, "random": _random_state()}
+        return {"best": self.best, "without_gain": self._without_gain, "random": _random_state()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a checkpoint was made; the generators are restored when training starts."""
         self.best, self._random = state_dict["best"], state_dict["random"]
+        self._without_gain = state_dict["without_gain"]
+
+    def _keep_snapshot(self, module: TrainingModule, step: int, count: int) -> None:
+        save_weights(module.net, self.folder / SNAPSHOTS / f"{step:09d}.safetensors")
+        for path in snapshots(self.folder)[:-count]:
+            path.unlink()
+
+
+def snapshots(folder: Path) -> list[Path]:
+    """The weights kept apart, oldest first."""
+    return sorted((folder / SNAPSHOTS).glob("*.safetensors"))
 
 
 def steps_done(folder: Path) -> int:

@@ -11,11 +11,14 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from torch.utils.data import DataLoader
 
-from lightning_tx.model.weights import load_weights
-from lightning_tx.training.checkpoint import BEST, LAST, Checkpoints, steps_done
+from lightning_tx.model.weights import load_mean, load_weights, save_weights
+from lightning_tx.training.checkpoint import BEST, LAST, Checkpoints, snapshots, steps_done
 from lightning_tx.training.module import TrainingModule
 from lightning_tx.training.options import TrainerOptions
 from lightning_tx.training.stream import Stream
+
+#: The weights that a run ends with.
+FINAL = "model.safetensors"
 
 #: What Lightning has to say about choices that are made here on purpose.
 EXPECTED_WARNINGS = (
@@ -36,11 +39,15 @@ def fit(
     validation: Any,
     test: Any | None,
     folder: Path,
+    precision: Any,
     logger: Logger,
     before_save: Any,
     callbacks: list[pl.Callback],
 ) -> dict[str, float]:
-    """Train to the last step, from the folder's checkpoint if there is one; then load the best weights and test them.
+    """Train to the end, from the folder's checkpoint if there is one; then load the weights to end with and test them.
+
+    The module's metric ``best``, if it has one, judges those weights on the validation split. Without it they are the
+    best of a validation, and its numbers are theirs.
 
     Args:
         module: what to train.
@@ -49,6 +56,7 @@ def fit(
         validation: validation batches.
         test: test batches, looked at once, with the best weights; None for none.
         folder: where checkpoints are kept.
+        precision: ``32`` or ``bf16-mixed``.
         logger: where metrics go.
         before_save: called before each checkpoint, to make what was logged safe.
         callbacks: further Lightning callbacks.
@@ -62,6 +70,8 @@ def fit(
         metric=module.task.primary,
         direction=module.task.direction,
         before_save=before_save,
+        patience=options.patience,
+        average=options.average,
     )
     stream = Stream(train)
     stream.start = steps_done(folder) * options.accumulate
@@ -71,7 +81,7 @@ def fit(
         trainer = pl.Trainer(
             accelerator=options.accelerator,
             devices=1,
-            precision=options.precision,
+            precision=precision,
             max_steps=options.max_steps,
             max_epochs=-1,
             accumulate_grad_batches=options.accumulate,
@@ -87,14 +97,22 @@ def fit(
         )
         resume = folder / LAST if stream.start else None
         trainer.fit(module, _loader(stream), _loader(validation), ckpt_path=resume, weights_only=True)
-        if options.max_steps % options.val_every:
+        if trainer.global_step % options.val_every:
             trainer.validate(module, _loader(validation), verbose=False)
-        best = {f"best/{name}": float(value) for name, value in checkpoints.best.items()}
-        load_weights(module.net, folder / BEST)
-        module.record(best)
-        if test is not None:
-            trainer.test(module, _loader(test), verbose=False)
-    return best | {name: value for name, value in module.latest.items() if name.startswith("test/")}
+        if options.average is None:
+            load_weights(module.net, folder / BEST)
+        else:
+            load_mean(module.net, snapshots(folder))
+        numbers = checkpoints.best if "best" not in module.metrics else {}
+        if options.average is None:
+            numbers = {**numbers, "step": checkpoints.best["step"]}
+        module.record({f"best/{name}": float(value) for name, value in numbers.items()})
+        for tested, batches in (("best", validation), ("test", test)):
+            if tested in module.metrics and batches is not None:
+                module.tested = tested
+                trainer.test(module, _loader(batches), verbose=False)
+    save_weights(module.net, folder / FINAL)
+    return {name: value for name, value in module.latest.items() if name.startswith(("best/", "test/"))}
 
 
 @contextmanager

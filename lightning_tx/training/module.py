@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
-from lightning_tx.tasks.base import Task
+from lightning_tx.tasks.base import Task, WithFiles
 from lightning_tx.training.curve import Curve, Stopwatch
 from lightning_tx.training.schedules.base import Schedule
 
@@ -23,12 +23,15 @@ class TrainingModule(pl.LightningModule):
         task: the objective.
         optimizer: over the parameters of ``net``.
         schedule: learning rate by step.
-        metrics: the metric of each evaluation split, by name (``val``, ``test``).
+        metrics: by the prefix of its numbers: ``val`` while training; ``best`` (the validation split) and ``test`` for
+            the weights that the run ends with.
         gradient_clip: largest norm of the gradient; None for none.
         log_every: steps between points of the training curve.
 
     Attributes:
         latest: the newest value of every number that was logged.
+        tested: which metric a test run fills.
+        files: what metrics had to show besides numbers: text by ``metric/name``.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class TrainingModule(pl.LightningModule):
         self.metrics = nn.ModuleDict(metrics)
         self.gradient_clip, self.log_every = gradient_clip, log_every
         self.latest: dict[str, float] = {}
+        self.tested = "test"
+        self.files: dict[str, str] = {}
         self._optimizer, self._schedule = optimizer, schedule
         self._curve, self._stopwatch = Curve(), Stopwatch()
         self._targets_timed = 0.0
@@ -101,16 +106,19 @@ class TrainingModule(pl.LightningModule):
         cast(Metric, self.metrics["val"]).update(self.net, batch)
 
     def test_step(self, batch: Any, batch_index: int) -> None:
-        """Add a batch to the test metric."""
-        cast(Metric, self.metrics["test"]).update(self.net, batch)
+        """Add a batch to the metric that is asked for."""
+        cast(Metric, self.metrics[self.tested]).update(self.net, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Report the validation metric under ``val/``."""
         self.record(self._result("val"))
 
     def on_test_epoch_end(self) -> None:
-        """Report the test metric under ``test/``."""
-        self.record(self._result("test"))
+        """Report the metric that was asked for, with its files."""
+        metric = self.metrics[self.tested]
+        if isinstance(metric, WithFiles):
+            self.files |= {f"{self.tested}/{name}": text for name, text in metric.files().items()}
+        self.record(self._result(self.tested))
 
     def record(self, values: dict[str, float]) -> None:
         """Send numbers to the logger, at the current step."""

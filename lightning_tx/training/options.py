@@ -4,6 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.data.batch import BatchSize
+
 Count = Annotated[int, Field(gt=0)]
 
 
@@ -12,11 +15,16 @@ class TrainerOptions(BaseModel):
 
     Attributes:
         max_steps: optimizer steps.
-        batch_size: sequences in one forward pass.
+        batch_size: sequences (or pairs) in one forward pass; null where ``batch_tokens`` says it.
+        batch_tokens: tokens in one forward pass, padding and both sides of pairs counted; null where ``batch_size``
+            says it.
         accumulate: forward passes to an optimizer step; the gradient is a mean over all their targets.
-        precision: ``32``, or ``bf16-mixed`` for matrix products in bfloat16.
+        precision: ``32``, ``bf16-mixed`` for matrix products in bfloat16, or ``auto`` for what is faster here.
         gradient_clip: largest norm of the gradient; null for none.
         val_every: steps between validations; one more follows the last step.
+        patience: validations without a better primary metric after which training ends; null to go to the last step.
+        average: the run ends with the mean of the weights at this many last validations; null for the weights with
+            the best primary metric.
         checkpoint_every: steps between checkpoints to resume from.
         log_every: steps between points of the training curve.
         compile: whether ``torch.compile`` compiles the model.
@@ -26,12 +34,29 @@ class TrainerOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     max_steps: Count = 1000
-    batch_size: Count = 32
+    batch_size: Count | None = 32
+    batch_tokens: Count | None = None
     accumulate: Count = 1
-    precision: Literal[32, "bf16-mixed"] = 32
+    precision: Literal["auto", 32, "bf16-mixed"] = "auto"
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
     val_every: Count = 100
+    patience: Count | None = None
+    average: Annotated[int, Field(ge=2)] | None = None
     checkpoint_every: Count = 100
     log_every: Count = 10
     compile: bool = False
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+    @property
+    def batch(self) -> BatchSize:
+        """What one forward pass takes.
+
+        Raises:
+            ConfigError: not exactly one of ``batch_size`` and ``batch_tokens`` is given.
+        """
+        if (self.batch_size is None) == (self.batch_tokens is None):
+            raise ConfigError(
+                f"trainer.batch_size: {self.batch_size} and trainer.batch_tokens: {self.batch_tokens}; "
+                "set one of them and the other to null."
+            )
+        return BatchSize(self.batch_size, self.batch_tokens)

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lightning_tx.components.adapter.base import Adapter
+from lightning_tx.core.dropout import Dropout
 from lightning_tx.core.errors import ConfigError, choices
 from lightning_tx.core.registry import register
 from lightning_tx.core.schemes import Constant, Uniform
@@ -27,7 +28,7 @@ class LoraLinear(nn.Linear):
         self.lora_A = nn.Parameter(torch.zeros(rank, linear.in_features, dtype=like.dtype, device=like.device))
         self.lora_B = nn.Parameter(torch.zeros(linear.out_features, rank, dtype=like.dtype, device=like.device))
         self.scale = scale
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         # Kaiming-uniform with a = sqrt(5), as the paper's code does: a bound of 1 / sqrt(inputs). The base keeps the
         # schemes that it may have declared.
         own = {"lora_A": Uniform(1 / math.sqrt(linear.in_features)), "lora_B": Constant(0.0)}

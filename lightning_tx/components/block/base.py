@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_tx.core.context import Context, Output, Sublayer
 from lightning_tx.core.dims import Dims, Site
+from lightning_tx.core.dropout import Dropout
 
 Branch = Callable[[Tensor], Tensor]
 
@@ -31,7 +32,7 @@ class Block(nn.Module):
         self.depth = site.depth
         self.sublayers = nn.ModuleDict(sublayers)
         self.norms = nn.ModuleDict({role: make_norm(dims.d_model) for role in sublayers})
-        self.dropout = nn.Dropout(dims.dropout)
+        self.dropout = Dropout(dims.dropout)
 
     @abstractmethod
     def residual(self, x_BTD: Tensor, norm: nn.Module, branch: Branch) -> Tensor:

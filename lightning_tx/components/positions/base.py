@@ -10,7 +10,12 @@ class Positions(nn.Module):
 
     A component overrides the hooks it needs. Positions are integers from 0, [B, T] or [1, T]; they start again at 0
     in every packed document and do not count padding.
+
+    Attributes:
+        max_positions: number of positions there are, 0 to ``max_positions - 1``; None where they go on for ever.
     """
+
+    max_positions: int | None = None
 
     def __init__(self, dims: Dims, site: Site) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ class Learned(Positions):
 
     def __init__(self, dims: Dims, site: Site, *, std: Annotated[float, Field(ge=0)] = 0.02) -> None:
         super().__init__(dims, site)
+        self.max_positions = dims.max_seq_len
         self.embedding = nn.Embedding(dims.max_seq_len, dims.d_model)
         declare(self.embedding, weight=Normal(std))
 

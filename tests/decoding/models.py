@@ -1,0 +1,60 @@
+"""Small generators in float64, inputs for them, and decoding without a cache to compare with."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_tx.core import registry
+from lightning_tx.decoding.base import Decoding
+from tests.model.configs import small_model
+
+PAD, BOS, EOS = 0, 1, 2
+SPECIAL: dict[str, Any] = {"pad_id": PAD, "bos_id": BOS, "eos_id": EOS}
+#: As the labels mha, gqa and mqa set it.
+ATTENTIONS: dict[str, Any] = {"mha": {}, "gqa": {"num_kv_heads": 2}, "mqa": {"num_kv_heads": 1}}
+TOPOLOGIES = ("decoder", "encoder_decoder")
+PARTS = [
+    (topology, positions, attention)
+    for topology, positions, attention in itertools.product(TOPOLOGIES, registry.names("positions"), ATTENTIONS)
+]
+INPUTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [4, 4, 4], [14, 3], [30, 31, 32, 33, 34], [40], [21, 22, 23]]
+
+
+def generator(topology: str, positions: str = "rope", attention: str = "mha", **sizes: Any) -> Any:
+    return small_model(topology, sizes=sizes, positions=positions, attention=ATTENTIONS[attention])
+
+
+def strategy(name: str, **options: Any) -> Decoding:
+    return registry.create("decoding", {"name": name, **options})
+
+
+@torch.no_grad()
+def next_log_probabilities(model: Any, given: list[int], new: list[int]) -> Tensor:
+    """Of the token after ``new``, [V], by a pass over everything from the start, one row, no cache."""
+    if model.num_inputs == 2:
+        x = model(torch.tensor([given]), torch.tensor([[BOS, *new]])).x
+    else:
+        x = model(torch.tensor([given + new])).x
+    logits = model.logits(x)[0, -1]
+    logits[model.vocab_size :] = float("-inf")
+    logits[[PAD, BOS]] = float("-inf")
+    return logits.log_softmax(dim=0)
+
+
+def continued(
+    model: Any, given: list[int], limit: int, choose: Callable[[Tensor, int], int]
+) -> tuple[list[int], float, bool]:
+    """Tokens, log-probability and whether it ended by itself, of one input token by token."""
+    new: list[int] = []
+    total = 0.0
+    for step in range(limit):
+        log_probabilities = next_log_probabilities(model, given, new)
+        token = choose(log_probabilities, step)
+        total += log_probabilities[token].item()
+        if token == EOS:
+            return new, total, True
+        new.append(token)
+    return new, total, False

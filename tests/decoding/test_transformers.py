@@ -1,0 +1,79 @@
+"""Against transformers' ``generate`` with the same weights."""
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from lightning_tx.decoding.generate import generate
+from lightning_tx.model.build import build_model
+from tests.decoding.models import BOS, PAD, strategy
+from tests.model.configs import config, scrambled
+from tests.model.test_decoder import SIZES, D, F, H, L, V, from_gpt2, load
+
+PROMPTS = [[3, 9, 4], [17], [33, 60, 4, 5, 6], [12, 13, 14], [50, 51], [7, 7, 7, 7], [20, 40, 3]]
+NEW = 14
+EOS = 28  # which these weights like to produce
+SPECIAL: dict[str, Any] = {"pad_id": PAD, "bos_id": BOS, "eos_id": EOS}
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Any, Any]:
+    ours = build_model(
+        config(
+            sizes=SIZES | {"max_seq_len": 32},
+            positions="learned",
+            attention={"bias": True},
+            feed_forward={"name": "gelu", "bias": True},
+        )
+    )
+    theirs: Any = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=V,
+            n_positions=32,
+            n_embd=D,
+            n_layer=L,
+            n_head=H,
+            n_inner=F,
+            activation_function="gelu",
+            bos_token_id=BOS,
+            eos_token_id=EOS,
+            pad_token_id=PAD,
+        )
+    )
+    load(ours, from_gpt2(scrambled(theirs, std=0.2)))
+    return ours.double().eval(), theirs.double().eval()
+
+
+def their_tokens(model: Any, prompt: list[int], **options: Any) -> list[int]:
+    tokens = torch.tensor([prompt])
+    with torch.no_grad():
+        found = model.generate(
+            tokens,
+            attention_mask=torch.ones_like(tokens),
+            max_new_tokens=NEW,
+            do_sample=False,
+            suppress_tokens=[PAD, BOS],
+            renormalize_logits=True,  # probabilities of what can be produced, as here
+            **options,
+        )
+    return found[0, len(prompt) :].tolist()
+
+
+def test_greedy(pair: tuple[Any, Any]) -> None:
+    ours, theirs = pair
+    found = generate(ours, PROMPTS, strategy("greedy"), **SPECIAL, max_new_tokens=NEW)
+    for prompt, tokens, finished in zip(PROMPTS, found.sequences, found.finished, strict=True):
+        assert tokens + [EOS] * finished == their_tokens(theirs, prompt)
+    assert len({len(tokens) for tokens in found.sequences}) > 2
+
+
+@pytest.mark.parametrize(("num_beams", "length_penalty"), [(2, 1.0), (4, 0.0), (5, 2.0), (3, -1.0)])
+def test_beam(pair: tuple[Any, Any], num_beams: int, length_penalty: float) -> None:
+    ours, theirs = pair
+    options: dict[str, Any] = {"num_beams": num_beams, "length_penalty": length_penalty}
+    found = generate(ours, PROMPTS, strategy("beam", **options), **SPECIAL, max_new_tokens=NEW)
+    assert any(found.finished)
+    for prompt, tokens, finished in zip(PROMPTS, found.sequences, found.finished, strict=True):
+        assert tokens + [EOS] * finished == their_tokens(theirs, prompt, early_stopping=False, **options)
