@@ -14,6 +14,8 @@ from lightning_tx.core.errors import ConfigError, LtxError
 
 COMMANDS = {
     "train": "train one run, or sweep over many (-m)",
+    "generate": "what a recorded run writes, given texts",
+    "evaluate": "a recorded run's score on a split of its data",
     "report": "the effects that a study found",
     "components": "what can be chosen, with options and sources",
     "show": "a model's parameters before it is trained",

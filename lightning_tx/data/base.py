@@ -52,6 +52,10 @@ class Data(ABC, Generic[Example]):
         """
         return []
 
+    def clean(self, text: str) -> str:
+        """A text from elsewhere as the data would hold it, for a model that has seen no other; as it is by default."""
+        return text
+
     @abstractmethod
     def load(self, cache: Path) -> Splits[Example]:
         """Read the documents.

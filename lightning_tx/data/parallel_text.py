@@ -119,6 +119,10 @@ class ParallelText(Data[Pair]):
     def problems(self) -> list[str]:
         return self.pair_filter.problems()
 
+    def clean(self, text: str) -> str:
+        """The cleaned sentence; empty if nothing of it is left."""
+        return self.cleaning(text)
+
     def load(self, cache: Path) -> Splits[Pair]:
         """Read and clean all pairs, and filter those for training.
 

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-
 #: Multiplications of a call from which on packing gains; a packed layer takes some microseconds more to call.
 WORTHWHILE = 2**18
 

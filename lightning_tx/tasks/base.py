@@ -76,8 +76,8 @@ class Task(ABC):
         decodes: whether :meth:`final_metric` says more than :meth:`metric` does.
     """
 
-    primary: ClassVar[str]
-    direction: ClassVar[Literal["min", "max"]]
+    primary: str
+    direction: Literal["min", "max"]
     texts_per_example: ClassVar[int] = 1
     special_tokens: ClassVar[tuple[str, ...]] = ()
     decodes: ClassVar[bool] = False

@@ -40,10 +40,10 @@ class Translation(Task):
         validation_sentences: how many sentences are decoded at each validation; null for all.
         max_length_ratio: outputs end at this many times the source's tokens, and ten more.
         bleu_tokenize: sacreBLEU's tokenizer; ``none`` for text that is tokenised already.
+        select_by: the metric that decides which checkpoint is best and which variant is better. BLEU needs outputs of
+            four words and more; for shorter ones take another.
     """
 
-    primary = "bleu"
-    direction = "max"
     texts_per_example = 2
     decodes = True
 
@@ -55,7 +55,10 @@ class Translation(Task):
         validation_sentences: Annotated[int, Field(gt=0)] | None = 200,
         max_length_ratio: Annotated[float, Field(gt=0)] = 2.0,
         bleu_tokenize: Literal["13a", "none", "intl", "char", "zh", "ja-mecab", "ko-mecab"] = "13a",
+        select_by: Literal["bleu", "chrf", "exact_match", "loss"] = "bleu",
     ) -> None:
+        self.primary = select_by
+        self.direction = "min" if select_by == "loss" else "max"
         self.label_smoothing = label_smoothing
         self.joint_vocabulary = joint_vocabulary
         self.validation_sentences = validation_sentences

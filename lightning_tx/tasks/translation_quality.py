@@ -130,7 +130,7 @@ class TranslationQuality(Metric):
         from sacrebleu.metrics.bleu import BLEU
         from sacrebleu.metrics.chrf import CHRF
 
-        return BLEU(tokenize=self.tokenize), CHRF()
+        return BLEU(tokenize=self.tokenize, force=True), CHRF()
 
     def _table(self, sources: list[str], outputs: list[str], references: list[str]) -> str:
         from sacrebleu.metrics.bleu import BLEU

@@ -1,0 +1,213 @@
+"""``ltx evaluate``: a recorded run's score on a split of its data."""
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_tx.cli.console import console
+from lightning_tx.cli.stores import add_store_arguments, tracking_of
+from lightning_tx.core.errors import ConfigError, choices, nearest
+
+if TYPE_CHECKING:
+    from lightning_tx.evaluation import Evaluation
+    from lightning_tx.experiment import LoadedRun
+    from lightning_tx.tracking.records import RunRecord
+    from lightning_tx.tracking.store import Store
+
+#: What may differ from the run's own config.
+OVERRIDABLE = ("data", "decoding", "trainer.batch_size", "trainer.batch_tokens")
+#: Fewest characters that stand for a whole id, and how many an id has.
+SHORTEST_ID, WHOLE_ID = 6, 32
+#: How many runs an error about a wrong id shows.
+_SHOWN_RUNS = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument(
+        "--split", choices=["validation", "test"], default="validation", help="what to score (default: validation)"
+    )
+    parser.add_argument("--other-data", action="store_true", help="score data that the run was not trained on as well")
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="also write the outputs and scores there")
+    add_run_arguments(parser, "OVERRIDE", "decoding=beam, data.path=..., trainer.batch_tokens=..., as for ltx train")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score the run, print the numbers, and add them to its record."""
+    from lightning_tx.evaluation import FOLDER, evaluate, record
+
+    if arguments.output is not None and arguments.output.exists() and not arguments.output.is_dir():
+        raise ConfigError(f"--output: '{arguments.output}' is a file, but several files are written.")
+    store, loaded = loaded_run(arguments)
+    config = overridden(loaded.config, arguments.words, OVERRIDABLE)
+    cache = store.root / "cache"
+    evaluation = evaluate(loaded, config, arguments.split, cache=cache, other_data=arguments.other_data)
+    if not evaluation.own_data:
+        print("These are not the data that the run was trained on; what is recorded says so.", file=sys.stderr)
+    _print(loaded.record, evaluation)
+    if arguments.output is not None:
+        _write(arguments.output, evaluation)
+    folder, step = record(store, loaded.record.run_id, evaluation)
+    print(f"Recorded as {FOLDER}/{evaluation.name}/..., step {step}, with files in {folder}.")
+    return 0
+
+
+def _print(run: "RunRecord", evaluation: "Evaluation") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    scores = json.loads(evaluation.files.get("scores.json", "{}"))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("", overflow="fold")
+    for name, value in evaluation.numbers.items():
+        table.add_row(name, f"{value:,.4f}", escape(scores.get(name, {}).get("signature", "")))
+    for name, value in evaluation.timing.items():
+        table.add_row(name, f"{value:,.1f}" if name == "seconds" else f"{value:,.0f}")
+    out = console()
+    out.print(f"{run.name} ({run.run_id}), {evaluation.name}, {evaluation.examples:,} examples", markup=False)
+    out.print(table)
+
+
+def _write(folder: Path, evaluation: "Evaluation") -> None:
+    from lightning_tx.evaluation import facts
+
+    content = json.dumps(facts(evaluation), indent=2, default=str, ensure_ascii=False) + "\n"
+    for name, text in {**evaluation.files, "evaluation.json": content}.items():
+        replace_file(folder / name, text)
+
+
+# What this command has in common with ``ltx generate``.
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
+    """Add the run, words that stand in any place, where runs are found and what computes."""
+    # Python 3.11 wants all positional arguments in one place, but RUN --split test decoding=beam reads well.
+    parser.__class__ = _InAnyOrder
+    parser.add_argument("run", metavar="RUN", help=f"id of a run, or its first {SHORTEST_ID} characters or more")
+    parser.add_argument("words", nargs="*", metavar=metavar, help=text)
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="what computes (default: a GPU where there is one)")
+    add_store_arguments(parser)
+
+
+class _InAnyOrder(argparse.ArgumentParser):
+    """Takes words before, between and behind options."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, rest = super().parse_known_args(args, namespace)
+        end = rest.index("--") if "--" in rest else len(rest)
+        found.words += [word for word in rest[:end] if not word.startswith("-")] + rest[end + 1 :]
+        return found, [word for word in rest[:end] if word.startswith("-")]
+
+
+def loaded_run(arguments: argparse.Namespace) -> "tuple[Store, LoadedRun]":
+    """The store and the run that the arguments name, its model on its device.
+
+    Raises:
+        ConfigError: there is no such run or device, or the run has no weights.
+    """
+    import torch
+
+    from lightning_tx.experiment import load_run
+
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device: 'cuda' is not to be had here. Choices: cpu.")
+    store = tracking_of(arguments).open()
+    loaded = load_run(find_run(store, arguments.run).run_id, root=arguments.root, uri=arguments.uri)
+    loaded.model.to(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return store, loaded
+
+
+def find_run(store: "Store", text: str) -> "RunRecord":
+    """The run with this id, or the only one whose id begins so.
+
+    Raises:
+        ConfigError: there is none, or there are several; the message shows what there is.
+    """
+    from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
+
+    if len(text) == WHOLE_ID:
+        try:
+            return store.run(text)
+        except StoreUnavailable:
+            raise
+        except TrackingError:
+            pass  # said below, with the runs that there are
+    runs = {run.run_id: run for run in store.runs()}
+    found = [run for run_id, run in runs.items() if run_id.startswith(text)]
+    if len(found) == 1 and len(text) >= SHORTEST_ID:
+        return found[0]
+    if found:
+        few = f"is shorter than {SHORTEST_ID} characters" if len(text) < SHORTEST_ID else "begins several ids"
+        raise ConfigError(f"RUN: {text!r} {few}. Runs: {_shown(found)}.")
+    latest = f"The latest runs: {_shown(list(runs.values()))}." if runs else "There are no runs."
+    raise ConfigError(f"RUN: there is no run {text!r} in {store.root}.{nearest(text, runs)} {latest}")
+
+
+def _shown(runs: "Sequence[RunRecord]") -> str:
+    shown = [f"{run.run_id} ({run.name}, {run.status})" for run in runs[::-1][:_SHOWN_RUNS]]
+    return ", ".join([*shown, *([f"and {len(runs) - _SHOWN_RUNS} more"] if len(runs) > _SHOWN_RUNS else [])])
+
+
+def overridden(config: Mapping[str, Any], overrides: Sequence[str], allowed: Sequence[str]) -> dict[str, Any]:
+    """A recorded config with overrides as ``ltx train`` takes them; a chosen group replaces the recorded one.
+
+    Args:
+        config: plain values.
+        overrides: ``group=choice`` or ``group.key=value``.
+        allowed: groups, and single keys, that may be overridden.
+
+    Raises:
+        ConfigError: an override is not understood or not allowed, or names a choice that does not exist.
+    """
+    if not overrides:
+        return dict(config)
+    from lightning_tx.cli.compose import compose
+
+    keys = [re.match(r"(?:\+\+?)?([\w.]+)=", word) for word in overrides]
+    problems = [
+        f"{match[1] if match else word}: it cannot be overridden here. Choices: {choices(allowed)}."
+        for word, match in zip(overrides, keys, strict=True)
+        if match is None or not any(match[1] == key or match[1].startswith(f"{key}.") for key in allowed)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    composed = compose(overrides)
+    chosen = {match[1] for match in keys if match and "." not in match[1]}
+    result = {**config, **{group: composed[group] for group in chosen}}
+    for path in (match[1].split(".") for match in keys if match and "." in match[1]):
+        result = _with(result, path, _at(composed, path))
+    return result
+
+
+def _at(config: Any, path: Sequence[str]) -> Any:
+    for key in path:
+        config = config[key]
+    return config
+
+
+def _with(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    first, *rest = path
+    return {**config, first: _with(config[first], rest, value) if rest else value}
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file, in place of one that may be there, in one step.
+
+    Raises:
+        ConfigError: it cannot be written; nothing is left behind.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"--output: '{path}' cannot be written: {error.strerror}.") from error

@@ -1,0 +1,212 @@
+"""``ltx generate``: what a recorded run writes, given texts."""
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_tx.cli.evaluate import add_run_arguments, loaded_run, overridden, replace_file
+from lightning_tx.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightning_tx.decoding.base import Decoding
+    from lightning_tx.decoding.generate import Generated
+    from lightning_tx.experiment import LoadedRun
+
+OVERRIDABLE = ("decoding",)
+#: How many inputs with a problem are named one by one.
+_NAMED_INPUTS = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.epilog = "Without TEXT and --file, inputs are read from the standard input, one a line."
+    parser.add_argument("--file", type=Path, help="file of inputs, one a line")
+    parser.add_argument(
+        "--max-new-tokens",
+        type=_positive,
+        metavar="N",
+        help="longest output, in tokens (default: as the task has it for translations, else to model.max_seq_len)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of decoding=sample (default: 0)")
+    parser.add_argument(
+        "--batch-size", type=_positive, default=64, metavar="N", help="inputs decoded side by side (default: 64)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where outputs go instead of the standard output")
+    add_run_arguments(parser, "TEXT", "inputs; words such as decoding=beam decoding.num_beams=8 say how to decode")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one output a line for each input, and on the error output what it took."""
+    from lightning_tx.core import registry
+
+    overrides = [word for word in arguments.words if _is_override(word)]
+    texts = [word for word in arguments.words if not _is_override(word)]
+    if texts and arguments.file is not None:
+        raise ConfigError(f"--file: inputs come from TEXT ({len(texts)} given) or from '{arguments.file}', not both.")
+    if arguments.output is not None and arguments.output.is_dir():
+        raise ConfigError(f"--output: '{arguments.output}' is a folder.")
+    _, loaded = loaded_run(arguments)
+    config = overridden(loaded.config, overrides, OVERRIDABLE)["decoding"]
+    decoding = registry.create("decoding", config)
+    loaded.model.room([])  # refuses a model that does not generate, before inputs are waited for
+    outputs, generated = write(
+        loaded,
+        _given(texts) if texts else _lines(arguments.file),
+        decoding,
+        max_new_tokens=arguments.max_new_tokens,
+        batch_size=arguments.batch_size,
+        seed=arguments.seed,
+    )
+    text = "".join(f"{output}\n" for output in outputs)
+    if arguments.output is None:
+        print(text, end="", flush=True)
+    else:
+        replace_file(arguments.output, text)
+    print(_costs(generated, config), file=sys.stderr)
+    return 0
+
+
+def write(
+    loaded: "LoadedRun",
+    texts: Mapping[str, str],
+    decoding: "Decoding",
+    *,
+    max_new_tokens: int | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> "tuple[list[str], Generated]":
+    """What a run's model writes: the translation of each text, or its continuation, as one line.
+
+    Texts are cleaned as the run's data were. Of a source that is empty then, the translation is empty.
+
+    Args:
+        loaded: the run.
+        texts: by how each is named in a message.
+        decoding: the strategy.
+        max_new_tokens: limit of the new tokens, ``<eos>`` included; None for what a translation has in its task, and
+            for what a prompt leaves of ``model.max_seq_len``.
+        batch_size: texts decoded side by side.
+        seed: of the random numbers.
+
+    Returns:
+        The outputs in the order of the texts, and what they took.
+
+    Raises:
+        ConfigError: the model does not generate, or texts are longer than its positions reach; nothing was generated.
+    """
+    from lightning_tx.core import registry
+    from lightning_tx.decoding.generate import generate
+
+    reader, writer = loaded.tokenizers[0], loaded.tokenizer
+    data = registry.create("data", loaded.config["data"])
+    cleaned = {name: data.clean(text) for name, text in texts.items()}
+    if loaded.model.num_inputs == 2:
+        inputs = {name: [*reader.encode(text), reader.eos_id] for name, text in cleaned.items() if text}
+    else:
+        inputs = {name: [reader.bos_id, *reader.encode(text)] for name, text in cleaned.items()}
+    _check_lengths(loaded.model, inputs)
+    lengths = [len(ids) for ids in inputs.values()]
+    generated = generate(
+        loaded.model,
+        list(inputs.values()),
+        decoding,
+        bos_id=writer.bos_id,
+        eos_id=writer.eos_id,
+        pad_id=writer.pad_id,
+        max_new_tokens=_limits(loaded, lengths) if max_new_tokens is None else max_new_tokens,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    decoded = [writer.decode(ids) for ids in generated.sequences]
+    outputs = dict(zip(inputs, (" ".join(text.splitlines()) for text in decoded), strict=True))
+    return [outputs.get(name, "") for name in texts], generated
+
+
+def _check_lengths(model: Any, inputs: Mapping[str, Sequence[int]]) -> None:
+    problems = []
+    for name, ids in inputs.items():
+        try:
+            model.room([ids])
+        except ConfigError as error:
+            problems.append(f"{name}: {error.problems[0].partition(': ')[2]}")
+    if len(problems) > _NAMED_INPUTS:
+        problems[_NAMED_INPUTS:] = [f"{len(problems) - _NAMED_INPUTS} more inputs are too long."]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _limits(loaded: "LoadedRun", lengths: Sequence[int]) -> list[int]:
+    from lightning_tx.core import registry
+    from lightning_tx.tasks.translation import Translation
+    from lightning_tx.tasks.translation_quality import SPARE_TOKENS
+
+    task = registry.create("task", loaded.config["task"])
+    if isinstance(task, Translation):
+        return [int(task.max_length_ratio * length) + SPARE_TOKENS for length in lengths]
+    return [max(1, loaded.model.dims.max_seq_len + 1 - length) for length in lengths]
+
+
+def _is_override(word: str) -> bool:
+    """Whether a word sets something in a config rather than being an input."""
+    from lightning_tx.core.registry import GROUPS
+
+    match = re.match(r"(?:\+\+?)?(\w+)(?:\.[\w.]+)?=", word)
+    return match is not None and match[1] in (*GROUPS, "trainer")
+
+
+def _given(texts: Sequence[str]) -> dict[str, str]:
+    """The inputs of the command line, by number."""
+    for number, text in enumerate(texts, start=1):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:  # bytes of the shell's that are no text
+            raise ConfigError(f"TEXT {number}: character {error.start + 1} is not valid UTF-8.") from error
+    return {f"TEXT {number}": text for number, text in enumerate(texts, start=1)}
+
+
+def _lines(file: Path | None) -> dict[str, str]:
+    """The lines of a file or of the standard input, by where they stand.
+
+    Raises:
+        ConfigError: there are none, or one is not UTF-8.
+    """
+    try:
+        content = sys.stdin.buffer.read() if file is None else file.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"--file: '{file}' cannot be read: {error.strerror}.") from error
+    where = "the standard input" if file is None else f"'{file}'"
+    key = "TEXT" if file is None else "--file"
+    # Not splitlines(), which would end lines within a sentence, at U+2028 and others.
+    lines = content.removeprefix(b"\xef\xbb\xbf").removesuffix(b"\n").split(b"\n") if content else []
+    if not lines:
+        raise ConfigError(f"{key}: {where} is empty; one input a line is expected.")
+    texts = {}
+    for number, line in enumerate(lines, start=1):
+        name = f"{key}: line {number} of {where}"
+        try:
+            texts[name] = line.removesuffix(b"\r").decode()
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"{name} is not UTF-8 text: byte {error.start + 1}, 0x{line[error.start]:02x}, is not valid."
+            ) from error
+    return texts
+
+
+def _costs(generated: "Generated", decoding: Mapping[str, Any]) -> str:
+    from lightning_tx.evaluation import label_of
+
+    return (
+        f"{label_of(decoding)}: {1000 * generated.seconds_to_first_token:,.1f} ms to the first token, "
+        f"{1000 * generated.seconds_per_token:,.2f} ms per token, {generated.tokens_per_second:,.0f} tokens/s, "
+        f"cache {generated.cache_bytes:,} bytes"
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number

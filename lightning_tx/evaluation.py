@@ -1,0 +1,225 @@
+"""Floor 4: a recorded run scored on a split of its data, and the score added to its record."""
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from lightning_tx.core import registry
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.data.base import Splits
+from lightning_tx.decoding.base import Decoded, Decoding, Generating
+from lightning_tx.experiment import LoadedRun
+from lightning_tx.model.stack import LayerStack
+from lightning_tx.tasks.base import Task, WithFiles
+from lightning_tx.tracking.environment import environment, git_state
+from lightning_tx.tracking.store import Point, Store
+from lightning_tx.training.options import TrainerOptions
+
+#: Where evaluations stand among a run's metrics and artifacts.
+FOLDER = "evaluate"
+#: Tags, one for each set of other data that a run was evaluated on.
+OTHER_DATA = "ltx.other_data"
+_DIGEST_CHARACTERS = 8
+
+
+SplitToScore = Literal["validation", "test"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a run's model is worth on a split.
+
+    Attributes:
+        name: where it is recorded below ``evaluate``: the split and, where something was decoded, the decoding; for
+            data that the run was not trained on, their digest before it.
+        numbers: the metrics.
+        files: what the metric has to show besides numbers, by name.
+        timing: ``seconds`` of everything but loading; where something was decoded ``tokens_per_second``, of new
+            tokens while they are written, and ``cache_bytes``, the most that the cache held.
+        examples: how many the split has.
+        data_digest: of the data.
+        own_data: whether these are the data that the run was trained on.
+        config: what it was done with: the groups data, task and decoding, and the batch.
+    """
+
+    name: str
+    numbers: dict[str, float]
+    files: dict[str, str]
+    timing: dict[str, float]
+    examples: int
+    data_digest: str
+    own_data: bool
+    config: dict[str, Any]
+
+
+@torch.inference_mode()
+def evaluate(
+    loaded: LoadedRun, config: Mapping[str, Any], split: SplitToScore, *, cache: Path, other_data: bool = False
+) -> Evaluation:
+    """Score a run's model on a split, in float32.
+
+    Args:
+        loaded: the run.
+        config: the run's config, or one that differs in ``data``, ``decoding`` or the batch of ``trainer``.
+        split: what it is scored on.
+        cache: folder for prepared data.
+        other_data: whether data with another digest than that of the run will do.
+
+    Raises:
+        ConfigError: the config has a problem, the data cannot be read or are others, or the split is empty.
+    """
+    options, task = _checked(config)
+    splits: Splits[Any] = registry.create("data", config["data"]).load(cache)
+    recorded = loaded.record.params.get("data_digest", "none recorded")
+    own_data = splits.digest == recorded
+    if not own_data and not other_data:
+        raise ConfigError(
+            f"data: the digest of these data is {splits.digest}, but the run was trained on others (data_digest "
+            f"{recorded}). To score it on these all the same, say --other-data."
+        )
+    model = loaded.model
+    corpus = task.prepare(splits, loaded.tokenizers, cache)
+    batches = task.eval_batches(corpus, split, max_seq_len=model.dims.max_seq_len, batch=options.batch)
+    if batches is None:
+        there = [f"{name} ({len(getattr(splits, name))})" for name in ("train", "validation", "test")]
+        raise ConfigError(f"--split: the {split} split of these data is empty. Examples: {', '.join(there)}.")
+    watch = _Watch(registry.create("decoding", config["decoding"]))
+    metric = task.final_metric(corpus, split, watch) if task.decodes else task.metric(corpus, split)
+    metric.to(model.device)
+    began = time.perf_counter()
+    with watch.caches_of(model):
+        for batch in batches:
+            metric.update(model, batch.to(model.device))
+    numbers = {name: float(value) for name, value in metric.compute().items()}
+    seconds = time.perf_counter() - began
+    return Evaluation(
+        name="/".join(
+            [
+                *([] if own_data else [f"other-{splits.digest[:_DIGEST_CHARACTERS]}"]),
+                split,
+                *([label_of(config["decoding"])] if task.decodes else []),
+            ]
+        ),
+        numbers=numbers,
+        files=metric.files() if isinstance(metric, WithFiles) else {},
+        timing={"seconds": seconds, **watch.timing()},
+        examples=len(getattr(splits, split)),
+        data_digest=splits.digest,
+        own_data=own_data,
+        config={
+            **{group: config[group] for group in ("data", "task", "decoding")},
+            "batch": {"sequences": options.batch.sequences, "tokens": options.batch.tokens},
+        },
+    )
+
+
+def _checked(config: Mapping[str, Any]) -> tuple[TrainerOptions, Task]:
+    problems = [problem for group in ("data", "decoding", "task") for problem in registry.check(group, config[group])]
+    problems += registry.problems_of(TrainerOptions, config["trainer"], "trainer")
+    if problems:
+        raise ConfigError(problems)
+    options, task = TrainerOptions(**config["trainer"]), registry.create("task", config["task"])
+    problems = task.problems(config)
+    if problems:
+        raise ConfigError(problems)
+    return options, task
+
+
+def label_of(decoding: Mapping[str, Any]) -> str:
+    """A decoding's name and what differs from its defaults, in letters that a metric's name may have."""
+    options = registry.options("decoding", decoding)
+    defaults = {knob.name: knob.default for knob in registry.knobs(registry.get("decoding", decoding["name"]))}
+    changed = [f"{name}-{value}" for name, value in options.items() if value != defaults[name]]
+    return re.sub(r"[^\w.-]", "_", "-".join([decoding["name"], *changed]))
+
+
+def record(store: Store, run_id: str, evaluation: Evaluation) -> tuple[str, int]:
+    """Add an evaluation to its run; nothing that is recorded already is replaced.
+
+    Numbers are metrics ``evaluate/<name>/...``, their step the number of earlier evaluations of that name. Files, and
+    what they were made with, lie below ``evaluate/<name, its parts joined by dashes>-<step>``.
+
+    Returns:
+        The artifacts' folder, and the step.
+    """
+    stem = f"{FOLDER}/{evaluation.name.replace('/', '-')}-"
+    metrics = {f"{FOLDER}/{evaluation.name}/{name}": value for name, value in evaluation.numbers.items()}
+    metrics |= {f"{FOLDER}/{evaluation.name}/{name}": value for name, value in evaluation.timing.items()}
+    with store.lock():
+        numbers = [path.removeprefix(stem) for path in store.artifacts(run_id, FOLDER) if path.startswith(stem)]
+        step = max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
+        step = max([step, *(points[-1][0] + 1 for name in metrics if (points := store.history(run_id, name)))])
+        for name, text in evaluation.files.items():
+            store.log_text(run_id, f"{stem}{step}/{name}", text)
+        store.log_json(run_id, f"{stem}{step}/evaluation.json", facts(evaluation))
+        if not evaluation.own_data:
+            tag = f"{OTHER_DATA}.{evaluation.data_digest[:_DIGEST_CHARACTERS]}"
+            store.set_tags(run_id, {tag: evaluation.data_digest})
+        now = int(time.time() * 1000)
+        store.log_points(run_id, [Point(name, value, now, step) for name, value in metrics.items()])
+    return f"{stem}{step}", step
+
+
+def facts(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation as plain values, without its files."""
+    return {
+        "numbers": evaluation.numbers,
+        "timing": evaluation.timing,
+        "examples": evaluation.examples,
+        "data_digest": evaluation.data_digest,
+        "own_data": evaluation.own_data,
+        "config": evaluation.config,
+        "code": asdict(state) if (state := git_state(Path.cwd())) else None,
+        "environment": environment(),
+    }
+
+
+class _Watch(Decoding):
+    """Another strategy, and what it takes.
+
+    Args:
+        decoding: the strategy.
+    """
+
+    def __init__(self, decoding: Decoding) -> None:
+        self._decoding = decoding
+        self._tokens, self._seconds, self._cache_bytes = 0, 0.0, 0
+
+    def generate(
+        self, generation: Generating, *, max_new_tokens: Sequence[int], eos_id: int, seeds: Sequence[int]
+    ) -> list[Decoded]:
+        """What the strategy gives, timed."""
+        began = time.perf_counter()
+        decoded = self._decoding.generate(generation, max_new_tokens=max_new_tokens, eos_id=eos_id, seeds=seeds)
+        self._seconds += time.perf_counter() - began
+        self._tokens += sum(len(each.tokens) + each.finished for each in decoded)
+        return decoded
+
+    def timing(self) -> dict[str, float]:
+        """Nothing where nothing was decoded."""
+        if not self._tokens:
+            return {}
+        return {"tokens_per_second": self._tokens / self._seconds, "cache_bytes": self._cache_bytes}
+
+    @contextmanager
+    def caches_of(self, model: nn.Module) -> Iterator[None]:
+        """Within it, the size of each cache is noted whenever a stack has added to it."""
+        stacks = [module for module in model.modules() if isinstance(module, LayerStack)]
+        hooks = [stack.register_forward_hook(self._note_cache, with_kwargs=True) for stack in stacks]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _note_cache(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        cache = kwargs.get("cache")
+        if cache is not None:
+            self._cache_bytes = max(self._cache_bytes, cache.num_bytes)
