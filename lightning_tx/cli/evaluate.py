@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -49,10 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
     evaluation = evaluate(loaded, config, arguments.split, cache=cache, other_data=arguments.other_data)
     if not evaluation.own_data:
         print("These are not the data that the run was trained on; what is recorded says so.", file=sys.stderr)
+    folder, step = record(store, loaded.record.run_id, evaluation)
     _print(loaded.record, evaluation)
     if arguments.output is not None:
         _write(arguments.output, evaluation)
-    folder, step = record(store, loaded.record.run_id, evaluation)
     print(f"Recorded as {FOLDER}/{evaluation.name}/..., step {step}, with files in {folder}.")
     return 0
 
@@ -134,7 +133,7 @@ def find_run(store: "Store", text: str) -> "RunRecord":
 
     if len(text) == WHOLE_ID:
         try:
-            return store.run(text)
+            return _not_a_study(store, store.run(text))
         except StoreUnavailable:
             raise
         except TrackingError:
@@ -146,13 +145,23 @@ def find_run(store: "Store", text: str) -> "RunRecord":
     if found:
         few = f"is shorter than {SHORTEST_ID} characters" if len(text) < SHORTEST_ID else "begins several ids"
         raise ConfigError(f"RUN: {text!r} {few}. Runs: {_shown(found)}.")
-    latest = f"The latest runs: {_shown(list(runs.values()))}." if runs else "There are no runs."
-    raise ConfigError(f"RUN: there is no run {text!r} in {store.root}.{nearest(text, runs)} {latest}")
+    raise ConfigError(
+        f"RUN: there is no run {text!r} in {store.root}.{nearest(text, runs)} Latest runs: {_shown([*runs.values()])}."
+    )
+
+
+def _not_a_study(store: "Store", run: "RunRecord") -> "RunRecord":
+    from lightning_tx.tracking import tags
+
+    if run.tags.get(tags.KIND) == tags.STUDY_KIND:
+        raise ConfigError(f"RUN: {run.run_id!r} is the study {run.study!r}. Its runs: {_shown(store.runs(run.study))}.")
+    return run
 
 
 def _shown(runs: "Sequence[RunRecord]") -> str:
     shown = [f"{run.run_id} ({run.name}, {run.status})" for run in runs[::-1][:_SHOWN_RUNS]]
-    return ", ".join([*shown, *([f"and {len(runs) - _SHOWN_RUNS} more"] if len(runs) > _SHOWN_RUNS else [])])
+    more = [f"and {len(runs) - len(shown)} more"] if len(runs) > len(shown) else []
+    return ", ".join([*shown, *more]) or "none"
 
 
 def overridden(config: Mapping[str, Any], overrides: Sequence[str], allowed: Sequence[str]) -> dict[str, Any]:
@@ -170,31 +179,19 @@ def overridden(config: Mapping[str, Any], overrides: Sequence[str], allowed: Seq
         return dict(config)
     from lightning_tx.cli.compose import compose
 
-    keys = [re.match(r"(?:\+\+?)?([\w.]+)=", word) for word in overrides]
+    keys = [word.partition("=")[0].lstrip("+") for word in overrides]
     problems = [
-        f"{match[1] if match else word}: it cannot be overridden here. Choices: {choices(allowed)}."
-        for word, match in zip(overrides, keys, strict=True)
-        if match is None or not any(match[1] == key or match[1].startswith(f"{key}.") for key in allowed)
+        f"{key}: it cannot be overridden here. Choices: {choices(allowed)}."
+        for key, word in zip(keys, overrides, strict=True)
+        if "=" not in word or not any(key == other or key.startswith(f"{other}.") for other in allowed)
     ]
     if problems:
         raise ConfigError(problems)
     composed = compose(overrides)
-    chosen = {match[1] for match in keys if match and "." not in match[1]}
-    result = {**config, **{group: composed[group] for group in chosen}}
-    for path in (match[1].split(".") for match in keys if match and "." in match[1]):
-        result = _with(result, path, _at(composed, path))
+    result = {**config, **{group: composed[group] for group in keys if "." not in group}}
+    for group, name, *_ in (key.split(".") for key in keys if "." in key):
+        result[group] = {**result[group], name: composed[group][name]}
     return result
-
-
-def _at(config: Any, path: Sequence[str]) -> Any:
-    for key in path:
-        config = config[key]
-    return config
-
-
-def _with(config: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
-    first, *rest = path
-    return {**config, first: _with(config[first], rest, value) if rest else value}
 
 
 def replace_file(path: Path, text: str) -> None:

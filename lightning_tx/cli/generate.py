@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one output a line for each input, and on the error output what it took."""
+    """Print the outputs, one a line in the order of the inputs; on the error output, what they took."""
     from lightning_tx.core import registry
 
     overrides = [word for word in arguments.words if _is_override(word)]
@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
         seed=arguments.seed,
     )
+    if len(texts) != 1:  # the only output of all keeps its lines
+        outputs = [" ".join(output.splitlines()) for output in outputs]
     text = "".join(f"{output}\n" for output in outputs)
     if arguments.output is None:
         print(text, end="", flush=True)
@@ -78,7 +80,7 @@ def write(
     batch_size: int = 64,
     seed: int = 0,
 ) -> "tuple[list[str], Generated]":
-    """What a run's model writes: the translation of each text, or its continuation, as one line.
+    """What a run's model writes: the translation of each text, or its continuation.
 
     Texts are cleaned as the run's data were. Of a source that is empty then, the translation is empty.
 
@@ -102,9 +104,9 @@ def write(
 
     reader, writer = loaded.tokenizers[0], loaded.tokenizer
     data = registry.create("data", loaded.config["data"])
-    cleaned = {name: data.clean(text) for name, text in texts.items()}
+    cleaned = {name: text for name, text in texts.items()}
     if loaded.model.num_inputs == 2:
-        inputs = {name: [*reader.encode(text), reader.eos_id] for name, text in cleaned.items() if text}
+        inputs = {name: reader.encode(text) for name, text in cleaned.items() if text}
     else:
         inputs = {name: [reader.bos_id, *reader.encode(text)] for name, text in cleaned.items()}
     _check_lengths(loaded.model, inputs)
@@ -120,8 +122,7 @@ def write(
         batch_size=batch_size,
         seed=seed,
     )
-    decoded = [writer.decode(ids) for ids in generated.sequences]
-    outputs = dict(zip(inputs, (" ".join(text.splitlines()) for text in decoded), strict=True))
+    outputs = {name: writer.decode(ids) for name, ids in zip(inputs, generated.sequences, strict=True)}
     return [outputs.get(name, "") for name in texts], generated
 
 

@@ -27,7 +27,7 @@ class BucketedBatches(IterableDataset[PairBatch]):
         shuffle: True for training, False for evaluation.
 
     Raises:
-        ConfigError: no pair is short enough to be trained on.
+        ConfigError: there is no pair, or none that is short enough, to be trained on.
     """
 
     def __init__(
@@ -37,11 +37,14 @@ class BucketedBatches(IterableDataset[PairBatch]):
         self._rows = PairRows(split, max_seq_len)
         source, target = self._rows.source_lengths, self._rows.target_lengths
         if shuffle:
-            self._examples = np.flatnonzero(np.maximum(source, target) <= max_seq_len)
+            longer = np.maximum(source, target)
+            self._examples = np.flatnonzero(longer <= max_seq_len)
+            if len(longer) == 0:
+                raise ConfigError("data.name: the training split has no pairs.")
             if len(self._examples) == 0:
                 raise ConfigError(
                     f"model.max_seq_len: {max_seq_len} is shorter than every pair to train on; "
-                    f"the shortest has {np.maximum(source, target).min(initial=0)} tokens."
+                    f"the shortest has {longer.min()} tokens."
                 )
         else:
             self._examples = np.arange(split.num_pairs)

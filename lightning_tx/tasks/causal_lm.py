@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_tx.core import registry
-from lightning_tx.core.context import Output
 from lightning_tx.core.registry import register
 from lightning_tx.data.base import Splits
 from lightning_tx.data.batch import Batch, BatchSize
 from lightning_tx.data.corpus import Corpus, SplitName, prepare
 from lightning_tx.data.packing import PackedBatches
 from lightning_tx.tasks.base import Loss, Task
-from lightning_tx.tasks.cross_entropy import cross_entropy_sum
+from lightning_tx.tasks.cross_entropy import cross_entropy_sum, states_of
 from lightning_tx.tokenizers.base import Tokenizer
 
 
@@ -72,7 +71,7 @@ class CausalLM(Task):
 
     def loss(self, net: nn.Module, batch: Batch) -> Loss:
         """Cross-entropy, smoothed if asked for."""
-        output = _states(net, batch)
+        output = states_of(net, batch)
         total = cross_entropy_sum(net, output.x, batch.targets_BT, self.label_smoothing)
         return Loss(total, batch.num_targets, output.losses, output.stats)
 
@@ -100,7 +99,7 @@ class Likelihood(Metric):
 
     def update(self, net: nn.Module, batch: Batch) -> None:
         """Add the batch's targets."""
-        self.nats += cross_entropy_sum(net, _states(net, batch).x, batch.targets_BT)
+        self.nats += cross_entropy_sum(net, states_of(net, batch).x, batch.targets_BT)
         self.targets += batch.num_targets
 
     def compute(self) -> dict[str, float]:
@@ -110,13 +109,3 @@ class Likelihood(Metric):
         # A diverged run has a loss whose exponential no float can hold.
         perplexity = math.exp(loss) if loss < 700 else math.inf
         return {"loss": loss, "perplexity": perplexity, "bits_per_byte": nats / math.log(2) / self.num_bytes}
-
-
-def _states(net: nn.Module, batch: Batch) -> Output:
-    return net(
-        batch.tokens_BT,
-        positions_BT=batch.positions_BT,
-        documents_BT=batch.documents_BT,
-        token_mask_BT=batch.token_mask_BT,
-    )
-

@@ -1,11 +1,22 @@
-"""The cross-entropy of a model's states with the tokens they should predict."""
+"""A model's states, and their cross-entropy with the tokens they should predict."""
 
 from typing import cast
 
 from torch import Tensor, nn
 
-from lightning_tx.data.batch import IGNORE
+from lightning_tx.core.context import Output
+from lightning_tx.data.batch import IGNORE, Batch
 from lightning_tx.model.language_model import LanguageModel
+
+
+def states_of(net: nn.Module, batch: Batch) -> Output:
+    """The states [B, T, D] of rows of packed documents."""
+    return net(
+        batch.tokens_BT,
+        positions_BT=batch.positions_BT,
+        documents_BT=batch.documents_BT,
+        token_mask_BT=batch.token_mask_BT,
+    )
 
 
 def cross_entropy_sum(net: nn.Module, states_BTD: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:

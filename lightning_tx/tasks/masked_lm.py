@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_tx.core import registry
-from lightning_tx.core.context import Output
 from lightning_tx.core.errors import ConfigError, choices
 from lightning_tx.core.registry import register
 from lightning_tx.data.base import Splits
@@ -21,7 +20,7 @@ from lightning_tx.data.masking import MASK, MaskedBatches, Masking, MaskingVocab
 from lightning_tx.data.packing import PackedBatches
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.tasks.base import Loss, Task
-from lightning_tx.tasks.cross_entropy import cross_entropy_sum
+from lightning_tx.tasks.cross_entropy import cross_entropy_sum, states_of
 from lightning_tx.tokenizers.base import Tokenizer
 
 #: Tokens counted, or states projected to the vocabulary, at a time.
@@ -117,7 +116,7 @@ class MaskedLM(Task):
 
     def loss(self, net: nn.Module, batch: Batch) -> Loss:
         """Cross-entropy of the chosen tokens."""
-        output = _states(net, batch)
+        output = states_of(net, batch)
         return Loss(cross_entropy_sum(net, output.x, batch.targets_BT), batch.num_targets, output.losses, output.stats)
 
     def metric(self, corpus: MaskedCorpus, split: SplitName) -> "Guesses":
@@ -150,7 +149,7 @@ class Guesses(Metric):
 
     def update(self, net: nn.Module, batch: Batch) -> None:
         """Add the batch's targets."""
-        states_BTD = _states(net, batch).x
+        states_BTD = states_of(net, batch).x
         chosen_BT = batch.targets_BT != IGNORE
         targets = batch.targets_BT[chosen_BT]
         self.nats += cross_entropy_sum(net, states_BTD, batch.targets_BT)
@@ -187,12 +186,3 @@ def _ordinary_counts(split: EncodedSplit, vocabulary: MaskingVocabulary) -> np.n
         counts += np.bincount(split.tokens[start : start + _COUNTED_TOKENS], minlength=len(counts))
     counts[vocabulary.special_V] = 0
     return counts
-
-
-def _states(net: nn.Module, batch: Batch) -> Output:
-    return net(
-        batch.tokens_BT,
-        positions_BT=batch.positions_BT,
-        documents_BT=batch.documents_BT,
-        token_mask_BT=batch.token_mask_BT,
-    )

@@ -89,6 +89,7 @@ def train(net, sizes, tmp_path, **options):
         validation=list(Loader([2, 3])),
         test=None,
         folder=tmp_path,
+        precision=32,
         logger=False,
         before_save=lambda: None,
         callbacks=[],

@@ -11,6 +11,7 @@ from lightning_tx.components.block.post_norm import PostNorm
 from lightning_tx.components.block.pre_norm import PreNorm
 from lightning_tx.components.feed_forward.relu import ReLU
 from lightning_tx.core.context import Context, Output, Sublayer
+from lightning_tx.core.dropout import Dropout
 from tests.components.places import DIMS, context, dims, randomise, site
 
 T, D = 6, DIMS.d_model
@@ -99,9 +100,11 @@ def test_a_layer_is_that_of_torch(norm_first: bool) -> None:
 
 
 @pytest.mark.parametrize("block", [PreNorm, PostNorm])
-def test_dropout_falls_on_the_branch_and_spares_the_residual(block: type[Block]) -> None:
-    built, x = stub_block(block, dropout=0.999999), states()
-    torch.manual_seed(0)
+def test_dropout_falls_on_the_branch_and_spares_the_residual(
+    block: type[Block], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Dropout, "forward", lambda self, x: torch.zeros_like(x))
+    built, x = stub_block(block, dropout=0.1), states()
     if block is PreNorm:
         assert torch.equal(built.train()(x, context(T)).x, x)
     else:
