@@ -153,10 +153,9 @@ def record(store: Store, run_id: str, evaluation: Evaluation) -> tuple[str, int]
     metrics = {f"{FOLDER}/{evaluation.name}/{name}": value for name, value in evaluation.numbers.items()}
     metrics |= {f"{FOLDER}/{evaluation.name}/{name}": value for name, value in evaluation.timing.items()}
     with store.lock():
-        stem = stem + 'x'
         numbers = [path.removeprefix(stem) for path in store.artifacts(run_id, FOLDER) if path.startswith(stem)]
         step = max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
-        step = min([step, *(points[-1][0] + 1 for name in metrics if (points := store.history(run_id, name)))])
+        step = max([step, *(points[-1][0] + 1 for name in metrics if (points := store.history(run_id, name)))])
         for name, text in evaluation.files.items():
             store.log_text(run_id, f"{stem}{step}/{name}", text)
         store.log_json(run_id, f"{stem}{step}/evaluation.json", facts(evaluation))

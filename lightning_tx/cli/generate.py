@@ -104,9 +104,9 @@ def write(
 
     reader, writer = loaded.tokenizers[0], loaded.tokenizer
     data = registry.create("data", loaded.config["data"])
-    cleaned = {name: text for name, text in texts.items()}
+    cleaned = {name: data.clean(text) for name, text in texts.items()}
     if loaded.model.num_inputs == 2:
-        inputs = {name: reader.encode(text) for name, text in cleaned.items() if text}
+        inputs = {name: [*reader.encode(text), reader.eos_id] for name, text in cleaned.items() if text}
     else:
         inputs = {name: [reader.bos_id, *reader.encode(text)] for name, text in cleaned.items()}
     _check_lengths(loaded.model, inputs)

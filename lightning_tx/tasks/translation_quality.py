@@ -91,7 +91,7 @@ class TranslationQuality(Metric):
     def files(self) -> dict[str, str]:
         """Sources, outputs and references a line each, the scores with their signatures, and the best and worst."""
         outputs, references = self._compared()
-        sources = [self.pairs[example][0] for example in sorted(self.outputs)]
+        sources = [_line(self.pairs[example][0]) for example in sorted(self.outputs)]
         bleu, chrf = self._scorers()
         scores = {
             name: {"score": scorer.corpus_score(outputs, [references]).score, "signature": str(scorer.get_signature())}
@@ -117,15 +117,14 @@ class TranslationQuality(Metric):
             max_new_tokens=[int(self.max_length_ratio * len(source)) + SPARE_TOKENS for source in sources],
             batch_size=len(sources),
         )
-        # An output is one line, like its reference: the files of a split are read line by line.
-        return [" ".join(tokenizer.decode(sequence).splitlines()) for sequence in generated.sequences]
+        return [_line(tokenizer.decode(sequence)) for sequence in generated.sequences]
 
     def _compared(self) -> tuple[list[str], list[str]]:
         """Outputs and references in the split's order."""
         examples = sorted(self.outputs)
-        return [self.outputs[example] for example in examples], [self.pairs[example][1] for example in examples]
+        return [self.outputs[example] for example in examples], [_line(self.pairs[example][1]) for example in examples]
 
-    def _scorers(self):  # noqa: ANN202
+    def _scorers(self):
         # Imported here: it takes a second, and most commands score nothing.
         from sacrebleu.metrics.bleu import BLEU
         from sacrebleu.metrics.chrf import CHRF
@@ -162,9 +161,14 @@ def _sources(batch: PairBatch, rows: Tensor) -> list[list[int]]:
     return [source[:length] for source, length in zip(sources, lengths, strict=True)]
 
 
+def _line(text: str) -> str:
+    """On one line, whatever ends lines: the files of a split are read line by line."""
+    return " ".join(text.splitlines())
+
+
 def _lines(texts: list[str]) -> str:
     return "".join(f"{text}\n" for text in texts)
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return text.replace("|", "\\|")

@@ -1,3 +1,4 @@
+import random
 from typing import Any
 
 import pytest
@@ -23,6 +24,17 @@ def test_cached_is_uncached_token_for_token(topology: str, positions: str, atten
         expected = continued(model, given, 8, lambda log_probabilities, _: int(log_probabilities.argmax()))
         assert (tokens, finished) == (expected[0], expected[2])
         assert score == pytest.approx(expected[1], abs=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("topology", "positions", "attention"), PARTS)
+def test_cached_is_uncached_on_a_thousand_sentences(topology: str, positions: str, attention: str) -> None:
+    model = generator(topology, positions, attention)
+    draw = random.Random(0)
+    sentences = [[draw.randrange(3, 50) for _ in range(draw.randrange(1, 9))] for _ in range(1000)]
+    found = generate(model, sentences, strategy("greedy"), **SPECIAL, max_new_tokens=8)
+    for given, tokens in zip(sentences, found.sequences, strict=True):
+        assert tokens == continued(model, given, 8, lambda scores, _: int(scores.argmax()))[0]
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -6,37 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from lightning_tx.core.registry import create
-from lightning_tx.data.batch import IGNORE, Batch
+from lightning_tx.data.batch import IGNORE
 from lightning_tx.tasks.causal_lm import CausalLM, Likelihood
-from lightning_tx.training.fit import fit
 from lightning_tx.training.module import TrainingModule
 from lightning_tx.training.optimizers.groups import decay_groups
-from lightning_tx.training.options import TrainerOptions
 from lightning_tx.training.stream import Stream
-from tests.model.configs import config as model_config
-
-
-class Loader:
-    """Batches of given sizes, a third of their targets ignored; the epoch shows in the tokens."""
-
-    def __init__(self, sizes):
-        self.sizes, self.epoch, self.start = sizes, 0, 0
-
-    def __len__(self):
-        return len(self.sizes)
-
-    def set_epoch(self, epoch, start=0):
-        self.epoch, self.start = epoch, start
-
-    def batch(self, index):
-        generator = torch.Generator().manual_seed(1000 * self.epoch + index)
-        tokens = torch.randint(4, 60, (self.sizes[index], 9), generator=generator)
-        targets = tokens[:, 1:].clone()
-        targets[torch.rand(targets.shape, generator=generator) < 0.3] = IGNORE
-        return Batch(tokens[:, :-1], targets)
-
-    def __iter__(self):
-        return (self.batch(index) for index in range(self.start, len(self)))
+from tests.training.small import Loader, small_model, train
 
 
 class Recorder:
@@ -58,43 +33,6 @@ def recorder(monkeypatch):
         lambda self, values: (self.latest.update(values), told.log_metrics(values, self.global_step)),
     )
     return told
-
-
-def small_model(**more):
-    from lightning_tx.model.build import build_model
-
-    return build_model(model_config(sizes={"vocab_size": 60}, **more), seed=3)
-
-
-def train(net, sizes, tmp_path, **options):
-    settings = TrainerOptions(
-        **{"accelerator": "cpu", "max_steps": 6, "val_every": 3, "log_every": 2, "checkpoint_every": 100} | options
-    )
-    optimizer = create("optimizer", {"name": "adamw", "lr": 0.01, "weight_decay": 0.1}, net)
-    schedule = create("schedule", {"name": "cosine", "warmup_steps": 2}, 0.01, settings.max_steps, 16)
-    task = CausalLM()
-    module = TrainingModule(
-        net,
-        task,
-        optimizer,
-        schedule,
-        {"val": Likelihood(100), "test": Likelihood(100)},
-        gradient_clip=settings.gradient_clip,
-        log_every=settings.log_every,
-    )
-    fit(
-        module,
-        settings,
-        train=Loader(sizes),
-        validation=list(Loader([2, 3])),
-        test=None,
-        folder=tmp_path,
-        precision=32,
-        logger=False,
-        before_save=lambda: None,
-        callbacks=[],
-    )
-    return module
 
 
 def by_hand(net, sizes, steps, accumulate, clip=1.0):
