@@ -1,4 +1,4 @@
-"""What translation costs to train: the step, the batches, the preparation, against a loop as one would write it by hand.
+"""What translation costs to train: the step, the batches, the preparation, against a loop written by hand.
 
 The step is that of the 4+4-layer model with d_model 128 and a vocabulary of 10,000 on batches of 8,192 tokens of
 Multi30k. By hand: the same model in float32 with PyTorch's dropout, all logits at once and PyTorch's cross-entropy. All

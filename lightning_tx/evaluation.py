@@ -2,22 +2,18 @@
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.data.base import Splits
-from lightning_tx.decoding.base import Decoded, Decoding, Generating
 from lightning_tx.experiment import LoadedRun
-from lightning_tx.model.stack import LayerStack
-from lightning_tx.tasks.base import Task, WithFiles
+from lightning_tx.tasks.base import Task, WithOutputs
 from lightning_tx.tracking.environment import environment, git_state
 from lightning_tx.tracking.store import Point, Store
 from lightning_tx.training.options import TrainerOptions
@@ -41,8 +37,8 @@ class Evaluation:
             data that the run was not trained on, their digest before it.
         numbers: the metrics.
         files: what the metric has to show besides numbers, by name.
-        timing: ``seconds`` of everything but loading; where something was decoded ``tokens_per_second``, of new
-            tokens while they are written, and ``cache_bytes``, the most that the cache held.
+        timing: ``seconds`` of everything but loading; where something was decoded, what that took
+            (:meth:`WithOutputs.timing`).
         examples: how many the split has.
         data_digest: of the data.
         own_data: whether these are the data that the run was trained on.
@@ -90,13 +86,12 @@ def evaluate(
     if batches is None:
         there = [f"{name} ({len(getattr(splits, name))})" for name in ("train", "validation", "test")]
         raise ConfigError(f"--split: the {split} split of these data is empty. Examples: {', '.join(there)}.")
-    watch = _Watch(registry.create("decoding", config["decoding"]))
-    metric = task.final_metric(corpus, split, watch) if task.decodes else task.metric(corpus, split)
+    decoding = registry.create("decoding", config["decoding"])
+    metric = task.final_metric(corpus, split, decoding) if task.decodes else task.metric(corpus, split)
     metric.to(model.device)
     began = time.perf_counter()
-    with watch.caches_of(model):
-        for batch in batches:
-            metric.update(model, batch.to(model.device))
+    for batch in batches:
+        metric.update(model, batch.to(model.device))
     numbers = {name: float(value) for name, value in metric.compute().items()}
     seconds = time.perf_counter() - began
     return Evaluation(
@@ -108,8 +103,8 @@ def evaluate(
             ]
         ),
         numbers=numbers,
-        files=metric.files() if isinstance(metric, WithFiles) else {},
-        timing={"seconds": seconds, **watch.timing()},
+        files=metric.files() if isinstance(metric, WithOutputs) else {},
+        timing={"seconds": seconds, **(metric.timing() if isinstance(metric, WithOutputs) else {})},
         examples=len(getattr(splits, split)),
         data_digest=splits.digest,
         own_data=own_data,
@@ -179,47 +174,3 @@ def facts(evaluation: Evaluation) -> dict[str, Any]:
         "code": asdict(state) if (state := git_state(Path.cwd())) else None,
         "environment": environment(),
     }
-
-
-class _Watch(Decoding):
-    """Another strategy, and what it takes.
-
-    Args:
-        decoding: the strategy.
-    """
-
-    def __init__(self, decoding: Decoding) -> None:
-        self._decoding = decoding
-        self._tokens, self._seconds, self._cache_bytes = 0, 0.0, 0
-
-    def generate(
-        self, generation: Generating, *, max_new_tokens: Sequence[int], eos_id: int, seeds: Sequence[int]
-    ) -> list[Decoded]:
-        """What the strategy gives, timed."""
-        began = time.perf_counter()
-        decoded = self._decoding.generate(generation, max_new_tokens=max_new_tokens, eos_id=eos_id, seeds=seeds)
-        self._seconds += time.perf_counter() - began
-        self._tokens += sum(len(each.tokens) + each.finished for each in decoded)
-        return decoded
-
-    def timing(self) -> dict[str, float]:
-        """Nothing where nothing was decoded."""
-        if not self._tokens:
-            return {}
-        return {"tokens_per_second": self._tokens / self._seconds, "cache_bytes": self._cache_bytes}
-
-    @contextmanager
-    def caches_of(self, model: nn.Module) -> Iterator[None]:
-        """Within it, the size of each cache is noted whenever a stack has added to it."""
-        stacks = [module for module in model.modules() if isinstance(module, LayerStack)]
-        hooks = [stack.register_forward_hook(self._note_cache, with_kwargs=True) for stack in stacks]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _note_cache(self, stack: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        cache = kwargs.get("cache")
-        if cache is not None:
-            self._cache_bytes = max(self._cache_bytes, cache.num_bytes)

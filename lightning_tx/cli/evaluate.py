@@ -68,7 +68,7 @@ def _print(run: "RunRecord", evaluation: "Evaluation") -> None:
     for name, value in evaluation.numbers.items():
         table.add_row(name, f"{value:,.4f}", escape(scores.get(name, {}).get("signature", "")))
     for name, value in evaluation.timing.items():
-        table.add_row(name, f"{value:,.1f}" if name == "seconds" else f"{value:,.0f}")
+        table.add_row(name, f"{value:,.4f}" if name.startswith("seconds") else f"{value:,.0f}")
     out = console()
     out.print(f"{run.name} ({run.run_id}), {evaluation.name}, {evaluation.examples:,} examples", markup=False)
     out.print(table)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lightning_tx.decoding.base import Decoding
     from lightning_tx.decoding.generate import Generated
     from lightning_tx.experiment import LoadedRun
+    from lightning_tx.tasks.base import Task
 
 OVERRIDABLE = ("decoding",)
 #: How many inputs with a problem are named one by one.
@@ -110,7 +111,8 @@ def write(
     else:
         inputs = {name: [reader.bos_id, *reader.encode(text)] for name, text in cleaned.items()}
     _check_lengths(loaded.model, inputs)
-    lengths = [len(ids) for ids in inputs.values()]
+    task: Task = registry.create("task", loaded.config["task"])
+    limits = [task.max_new_tokens(len(ids), loaded.model.dims.max_seq_len) for ids in inputs.values()]
     generated = generate(
         loaded.model,
         list(inputs.values()),
@@ -118,7 +120,7 @@ def write(
         bos_id=writer.bos_id,
         eos_id=writer.eos_id,
         pad_id=writer.pad_id,
-        max_new_tokens=_limits(loaded, lengths) if max_new_tokens is None else max_new_tokens,
+        max_new_tokens=limits if max_new_tokens is None else max_new_tokens,
         batch_size=batch_size,
         seed=seed,
     )
@@ -137,17 +139,6 @@ def _check_lengths(model: Any, inputs: Mapping[str, Sequence[int]]) -> None:
         problems[_NAMED_INPUTS:] = [f"{len(problems) - _NAMED_INPUTS} more inputs are too long."]
     if problems:
         raise ConfigError(problems)
-
-
-def _limits(loaded: "LoadedRun", lengths: Sequence[int]) -> list[int]:
-    from lightning_tx.core import registry
-    from lightning_tx.tasks.translation import Translation
-    from lightning_tx.tasks.translation_quality import SPARE_TOKENS
-
-    task = registry.create("task", loaded.config["task"])
-    if isinstance(task, Translation):
-        return [int(task.max_length_ratio * length) + SPARE_TOKENS for length in lengths]
-    return [max(1, loaded.model.dims.max_seq_len + 1 - length) for length in lengths]
 
 
 def _is_override(word: str) -> bool:

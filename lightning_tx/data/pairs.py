@@ -1,7 +1,7 @@
 """Pairs of texts in tokens, and the rows of a batch of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np

@@ -39,6 +39,11 @@ class Generated:
     tokens_per_second: float
     cache_bytes: int
 
+    @property
+    def num_tokens(self) -> int:
+        """New tokens of all sequences, ``<eos>`` included."""
+        return sum(map(len, self.sequences)) + sum(self.finished)
+
 
 @torch.inference_mode()
 def generate(

@@ -77,7 +77,8 @@ class EncoderDecoder(LanguageModel):
         overrides: list[dict[str, Any]] = [],  # noqa: B006
     ) -> None:
         vocab_size = known_vocab_size("model.vocab_size", vocab_size, tokenizer_size)
-        if share_embeddings and (source_vocab_size or vocab_size, source_tokenizer_size) != (vocab_size, tokenizer_size):
+        source_sizes = (source_vocab_size or vocab_size, source_tokenizer_size)
+        if share_embeddings and source_sizes != (vocab_size, tokenizer_size):
             raise ConfigError("model.share_embeddings: true, but source and target have different vocabularies.")
         dims = make_dims(
             vocab_size=vocab_size,

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -30,9 +31,9 @@ def load_weights(model: nn.Module, path: Path, *, may_lack: Collection[str] = ()
         may_lack: names that stay as they are where the file does not have them, such as those of a new adapter.
 
     Raises:
-        ConfigError: the file and the model differ in a name or a shape.
+        ConfigError: the file is damaged, or it and the model differ in a name or a shape.
     """
-    weights, own = load_file(path), model.state_dict()
+    weights, own = _read(path), model.state_dict()
     wrong = {name for name, value in weights.items() if name not in own or own[name].shape != value.shape}
     wrong |= set(own) - set(weights) - _shared_names(model) - set(may_lack)
     if wrong:
@@ -48,11 +49,18 @@ def load_mean(model: nn.Module, paths: Sequence[Path]) -> None:
     """
     sums: dict[str, Tensor] = {}
     for path in paths:
-        for name, value in load_file(path).items():
+        for name, value in _read(path).items():
             wide = value.to(torch.promote_types(value.dtype, torch.float32))
             sums[name] = sums[name] + wide if name in sums else wide
     means = {name: value / len(paths) for name, value in sums.items()}
     model.load_state_dict(means, strict=False)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ConfigError(f"'{path}' holds no weights that can be read: {error}.") from error
 
 
 def _shared_names(model: nn.Module) -> set[str]:

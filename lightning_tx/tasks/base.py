@@ -57,11 +57,15 @@ class Loader(Protocol):
 
 
 @runtime_checkable
-class WithFiles(Protocol):
-    """A metric that has more to show than numbers."""
+class WithOutputs(Protocol):
+    """A metric of what a model wrote, which has more to show than scores."""
 
     def files(self) -> dict[str, str]:
         """Texts to keep with the run, by name."""
+        ...
+
+    def timing(self) -> dict[str, float]:
+        """What the writing took, by name."""
         ...
 
 
@@ -137,6 +141,10 @@ class Task(ABC):
     def final_metric(self, corpus: Any, split: SplitName, decoding: Decoding) -> Metric:
         """The metric for the weights that a run ends with, where :attr:`decodes`; ``decoding`` writes the outputs.
 
-        What it shows as :class:`WithFiles` is kept with the run.
+        What it shows as :class:`WithOutputs` is kept with the run.
         """
         return self.metric(corpus, split)
+
+    def max_new_tokens(self, length: int, max_seq_len: int) -> int:
+        """The longest output for an input of ``length`` tokens: what it leaves of ``max_seq_len``, one at least."""
+        return max(1, max_seq_len + 1 - length)

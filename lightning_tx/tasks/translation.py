@@ -21,6 +21,9 @@ from lightning_tx.tasks.cross_entropy import cross_entropy_sum
 from lightning_tx.tasks.translation_quality import TranslationQuality
 from lightning_tx.tokenizers.base import Tokenizer
 
+#: Tokens that an output may have beyond the ratio, so that short sources are not cut off.
+SPARE_TOKENS = 10
+
 
 @register("task", "translation")
 class Translation(Task):
@@ -125,11 +128,15 @@ class Translation(Task):
         """Loss and quality over all of the split."""
         return self._quality(corpus, split, decoding, None)
 
+    def max_new_tokens(self, length: int, max_seq_len: int) -> int:
+        """``max_length_ratio`` times the source's tokens, and ten more."""
+        return int(self.max_length_ratio * length) + SPARE_TOKENS
+
     def _quality(self, corpus: PairCorpus, split: SplitName, decoding: Decoding, sentences: int | None) -> Metric:
         return TranslationQuality(
             corpus.pairs(split)[:sentences],
             corpus.tokenizer,
             decoding,
-            max_length_ratio=self.max_length_ratio,
+            max_new_tokens=self.max_new_tokens,
             tokenize=self.bleu_tokenize,
         )

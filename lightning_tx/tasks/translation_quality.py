@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from statistics import fmean, harmonic_mean
 
 import torch
 from torch import Tensor
@@ -10,15 +11,13 @@ from torchmetrics import Metric
 
 from lightning_tx.data.batch import PairBatch
 from lightning_tx.decoding.base import Decoding
-from lightning_tx.decoding.generate import generate
+from lightning_tx.decoding.generate import Generated, generate
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.tasks.cross_entropy import cross_entropy_sum
 from lightning_tx.tokenizers.base import Tokenizer
 
 #: Sentences in the table of the best, and in that of the worst.
 TABLE_ROWS = 20
-#: Tokens that an output may have beyond the ratio, so that short sources are not cut off.
-SPARE_TOKENS = 10
 
 
 class TranslationQuality(Metric):
@@ -31,7 +30,7 @@ class TranslationQuality(Metric):
         pairs: the first sentences of the split as text; those are decoded.
         tokenizer: of the targets.
         decoding: how outputs are written.
-        max_length_ratio: outputs end at this many times the source's tokens, and ten more.
+        max_new_tokens: longest output for a source of so many tokens, given the model's ``max_seq_len``.
         tokenize: sacreBLEU's name of a tokenizer.
     """
 
@@ -45,15 +44,16 @@ class TranslationQuality(Metric):
         tokenizer: Tokenizer,
         decoding: Decoding,
         *,
-        max_length_ratio: float,
+        max_new_tokens: Callable[[int, int], int],
         tokenize: str,
     ) -> None:
         super().__init__()
         self.pairs, self.tokenizer, self.decoding = pairs, tokenizer, decoding
-        self.max_length_ratio, self.tokenize = max_length_ratio, tokenize
+        self.max_new_tokens, self.tokenize = max_new_tokens, tokenize
         self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("targets", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         self.outputs: dict[int, str] = {}
+        self._batches: list[Generated] = []
 
     def update(self, net: LanguageModel, batch: PairBatch) -> None:
         """Add a batch: its likelihood, and outputs for those of its sources that are to be decoded."""
@@ -86,7 +86,23 @@ class TranslationQuality(Metric):
     def reset(self) -> None:
         """Forget what was seen."""
         super().reset()
-        self.outputs = {}
+        self.outputs, self._batches = {}, []
+
+    def timing(self) -> dict[str, float]:
+        """What the outputs took: means over the batches, and the largest cache.
+
+        Returns:
+            ``seconds_to_first_token``, ``seconds_per_token`` (of a step for a whole batch), ``tokens_per_second`` and
+            ``cache_bytes``.
+        """
+        return {
+            "seconds_to_first_token": fmean(batch.seconds_to_first_token for batch in self._batches),
+            "seconds_per_token": fmean(batch.seconds_per_token for batch in self._batches),
+            "tokens_per_second": harmonic_mean(
+                [batch.tokens_per_second for batch in self._batches], [batch.num_tokens for batch in self._batches]
+            ),
+            "cache_bytes": max(batch.cache_bytes for batch in self._batches),
+        }
 
     def files(self) -> dict[str, str]:
         """Sources, outputs and references a line each, the scores with their signatures, and the best and worst."""
@@ -114,9 +130,10 @@ class TranslationQuality(Metric):
             bos_id=tokenizer.bos_id,
             eos_id=tokenizer.eos_id,
             pad_id=tokenizer.pad_id,
-            max_new_tokens=[int(self.max_length_ratio * len(source)) + SPARE_TOKENS for source in sources],
+            max_new_tokens=[self.max_new_tokens(len(source), net.dims.max_seq_len) for source in sources],
             batch_size=len(sources),
         )
+        self._batches.append(generated)
         return [_line(tokenizer.decode(sequence)) for sequence in generated.sequences]
 
     def _compared(self) -> tuple[list[str], list[str]]:

@@ -1,5 +1,6 @@
 """What is kept of a run while it trains: a state to resume from, and the weights it may end with."""
 
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -76,7 +77,7 @@ class Checkpoints(pl.Callback):
         }
         if self.average is not None:
             self._keep_snapshot(pl_module, trainer.global_step, self.average)
-        if self.best and not self.sign * found[self.metric] < self.sign * self.best[self.metric]:
+        if self.best and not self._is_better(found[self.metric], self.best[self.metric]):
             self._without_gain += 1
             if self.patience is not None and self._without_gain >= self.patience:
                 trainer.should_stop = True
@@ -101,6 +102,10 @@ class Checkpoints(pl.Callback):
         """Go on where a checkpoint was made; the generators are restored when training starts."""
         self.best, self._random = state_dict["best"], state_dict["random"]
         self._without_gain = state_dict["without_gain"]
+
+    def _is_better(self, value: float, best: float) -> bool:
+        # Whatever follows a first metric that is no number can only be better.
+        return self.sign * value < self.sign * best or math.isnan(best)
 
     def _keep_snapshot(self, module: TrainingModule, step: int, count: int) -> None:
         save_weights(module.net, self.folder / SNAPSHOTS / f"{step:09d}.safetensors")

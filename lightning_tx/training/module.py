@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
-from lightning_tx.tasks.base import Task, WithFiles
+from lightning_tx.tasks.base import Task, WithOutputs
 from lightning_tx.training.curve import Curve, Stopwatch
 from lightning_tx.training.schedules.base import Schedule
 
@@ -116,8 +116,9 @@ class TrainingModule(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Report the metric that was asked for, with its files."""
         metric = self.metrics[self.tested]
-        if isinstance(metric, WithFiles):
+        if isinstance(metric, WithOutputs):
             self.files |= {f"{self.tested}/{name}": text for name, text in metric.files().items()}
+            self.record({f"decoding/{self.tested}/{name}": value for name, value in metric.timing().items()})
         self.record(self._result(self.tested))
 
     def record(self, values: dict[str, float]) -> None:

@@ -1,5 +1,6 @@
 from collections import Counter
 from dataclasses import fields
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_little_is_padding(size: BatchSize) -> None:
 def test_batches_are_filled(size: BatchSize) -> None:
     """With the next pair beside it, no batch would keep to its size."""
     made = examples(batches(size, shuffle=False))[::-1]
-    for batch, (following, *_) in zip(made, made[1:], strict=False):
+    for batch, (following, *_) in pairwise(made):
         together = [*batch, following]
         width = sum(max(LENGTHS[example][side] for example in together) for side in (0, 1))
         assert len(together) > (size.sequences or size.tokens // width)

@@ -1,11 +1,17 @@
 """The encoder-decoder against the stacks of torch.nn, with the same weights."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lightning_tx.core.context import Memory
-from tests.model.configs import small_model, tokens
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.model.build import build_model
+from lightning_tx.model.weights import load_weights, save_weights
+from tests.model.configs import config, scrambled, small_model, tokens
 
 D, H, F, L = 16, 4, 24, 2
 SOURCE, TARGET = tokens(3, 7), tokens(3, 5, seed=1)
@@ -116,3 +122,103 @@ def test_encode_then_decode_is_forward() -> None:
     assert encoded.losses == {}
     found = model.decode(TARGET, memory).x
     assert torch.equal(found, model(SOURCE, TARGET, source_token_mask_BS=SOURCE_MASK).x)
+
+
+def separate(vocab_size: int | None = None, source_vocab_size: int | None = None, **options: Any) -> Any:
+    """A model with an embedding for each side, for tokenizers of 50 and 70 entries."""
+    sizes = {"share_embeddings": False, "vocab_size": vocab_size, "source_vocab_size": source_vocab_size} | options
+    built = build_model(config("encoder_decoder", sizes=sizes), vocab_size=50, source_vocab_size=70)
+    return scrambled(built.double()).eval()
+
+
+class TestEmbeddings:
+    def test_one_serves_source_target_and_output(self) -> None:
+        model = small_model("encoder_decoder")
+        assert model.source_embedding is model.token_embedding
+        assert model.lm_head.weight is model.token_embedding.weight
+        assert sum(parameter.shape[0] == 64 for parameter in model.parameters()) == 1
+
+    def test_each_side_has_its_own_of_its_vocabulary(self) -> None:
+        model = separate(vocab_multiple=8)
+        assert model.source_embedding.weight.shape == (72, D)
+        assert model.token_embedding.weight.shape == (56, D)
+        assert model.lm_head.weight is model.token_embedding.weight
+        assert (model.vocab_size, model.dims.vocab_size) == (50, 56)
+
+    def test_all_three_may_be_separate(self) -> None:
+        model = separate(tie_embeddings=False)
+        matrices = [model.source_embedding.weight, model.token_embedding.weight, model.lm_head.weight]
+        assert len({id(matrix) for matrix in matrices}) == 3
+
+    def test_the_source_is_read_by_its_own(self) -> None:
+        """It is the shared model whose embedding is another one while it encodes."""
+        model, shared = separate(), small_model("encoder_decoder")
+        state = {name: value for name, value in model.state_dict().items() if name != "source_embedding.weight"}
+        shared.load_state_dict(state, strict=False)
+        memory, _ = model.encode(SOURCE, SOURCE_MASK)
+        expected = shared.decode(TARGET, memory).x
+        found = model(SOURCE, TARGET, source_token_mask_BS=SOURCE_MASK).x
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+        assert not torch.allclose(found, shared(SOURCE, TARGET, source_token_mask_BS=SOURCE_MASK).x)
+        with torch.no_grad():
+            shared.token_embedding.weight.copy_(model.source_embedding.weight[:64])
+        torch.testing.assert_close(shared.encode(SOURCE, SOURCE_MASK)[0].x_BSD, memory.x_BSD, rtol=0, atol=1e-12)
+
+    def test_a_gradient_goes_to_the_embedding_that_was_read(self) -> None:
+        model = separate(tie_embeddings=False)
+        model(SOURCE, TARGET).x.sum().backward()
+        for embedding, ids in ((model.source_embedding, SOURCE), (model.token_embedding, TARGET)):
+            touched = embedding.weight.grad.abs().sum(dim=1).nonzero()[:, 0].tolist()
+            assert touched == sorted(set(ids.flatten().tolist()))
+
+    def test_both_start_with_the_spread_of_embeddings(self) -> None:
+        sizes = {"share_embeddings": False, "d_model": 64, "vocab_size": None}
+        model: Any = build_model(config("encoder_decoder", sizes=sizes), vocab_size=900, source_vocab_size=1000)
+        for embedding in (model.source_embedding, model.token_embedding):
+            assert embedding.weight.std().item() == pytest.approx(64**-0.5, rel=0.02)
+        assert not torch.equal(model.source_embedding.weight[:900], model.token_embedding.weight[:900])
+
+    def test_an_own_size_goes_before_the_tokenizers(self) -> None:
+        model = separate(vocab_size=120, source_vocab_size=130, vocab_multiple=1)
+        assert (len(model.token_embedding.weight), len(model.source_embedding.weight)) == (120, 130)
+
+    def test_without_a_source_tokenizer_the_targets_size_is_taken(self) -> None:
+        sizes = {"share_embeddings": False, "vocab_multiple": 1}
+        model: Any = build_model(config("encoder_decoder", sizes=sizes), vocab_size=50)
+        assert len(model.source_embedding.weight) == 50
+
+    @pytest.mark.parametrize("share", [True, False])
+    @pytest.mark.parametrize("tie", [True, False])
+    def test_weights_are_saved_and_loaded(self, share: bool, tie: bool, tmp_path: Path) -> None:
+        sizes = {"share_embeddings": share, "tie_embeddings": tie}
+        model, other = (build_model(config("encoder_decoder", sizes=sizes), seed=seed) for seed in (0, 1))
+        save_weights(model, tmp_path / "model.safetensors")
+        load_weights(other, tmp_path / "model.safetensors")
+        assert torch.equal(model(SOURCE, TARGET).x, other(SOURCE, TARGET).x)
+        ids = {id(parameter) for parameter in other.parameters()}
+        assert len(ids) == len(list(model.parameters()))
+
+    @pytest.mark.parametrize(
+        ("sizes", "vocabularies", "start"),
+        [
+            ({}, {"vocab_size": 50, "source_vocab_size": 40}, "model.share_embeddings: true, but source and target"),
+            ({"source_vocab_size": 64}, {"vocab_size": 50}, "model.share_embeddings: true, but source and target"),
+            (
+                {"share_embeddings": False, "source_vocab_size": 30},
+                {"vocab_size": 50, "source_vocab_size": 40},
+                "model.source_vocab_size: 30 is smaller than the tokenizer's vocabulary of 40.",
+            ),
+            (
+                {"share_embeddings": False, "vocab_size": 30},
+                {"vocab_size": 50, "source_vocab_size": 40},
+                "model.vocab_size: 30 is smaller than the tokenizer's vocabulary of 50.",
+            ),
+        ],
+    )
+    def test_vocabularies_that_do_not_fit_are_refused(
+        self, sizes: dict[str, Any], vocabularies: dict[str, int], start: str
+    ) -> None:
+        with pytest.raises(ConfigError) as raised:
+            build_model(config("encoder_decoder", sizes=sizes), **vocabularies)
+        (problem,) = raised.value.problems
+        assert problem.startswith(start)

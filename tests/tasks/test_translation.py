@@ -5,17 +5,20 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from lightning_tx.cli.compose import compose
 from lightning_tx.core import registry
 from lightning_tx.data.base import Splits
 from lightning_tx.data.batch import IGNORE, BatchSize
 from lightning_tx.data.pairs import PairCorpus
 from lightning_tx.decoding.beam import Beam
 from lightning_tx.decoding.greedy import Greedy
+from lightning_tx.experiment import check, load_run, open_store, train
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.tasks import translation_quality
 from lightning_tx.tasks.translation import Translation
@@ -129,7 +132,9 @@ def test_the_loss_is_that_of_torch(corpus: PairCorpus, model: LanguageModel, smo
     task = Translation(label_smoothing=smoothing)
     for batch in list(task.train_batches(corpus, **SIZES, seed=0))[:4]:
         loss = task.loss(model, batch)
-        logits = model.logits(model(batch.source_BS, batch.tokens_BT, source_token_mask_BS=batch.source_token_mask_BS).x)
+        logits = model.logits(
+            model(batch.source_BS, batch.tokens_BT, source_token_mask_BS=batch.source_token_mask_BS).x
+        )
         expected = F.cross_entropy(
             logits.flatten(0, 1), batch.targets_BT.flatten(), label_smoothing=smoothing, reduction="sum"
         )
@@ -224,10 +229,11 @@ class TestOutputs:
 
 
 #: What scorers and line ends stumble over: entities, quotes, other scripts, case, numbers, blanks.
-WORDS = (
-    "the a dog dogs Hund runs, läuft . ... 1,000.5 3% &quot; &amp; \"quoted\" it's über-groß 日本語 中文 naïve — – € | || "
-    "\\| <b> I'm New-York x\u00a0y \u200b"
-).split(" ")
+WORDS = [
+    *["the", "a", "dog", "dogs", "Hund", "runs,", "läuft", ".", "...", "1,000.5", "3%", "&quot;", "&amp;", '"quoted"'],
+    *["it's", "über-groß", "日本語", "中文", "naïve", "—", "–", "€", "|", "||", "\\|", "<b>", "I'm", "New-York"],
+    *["x\u00a0y", "\u200b"],
+]
 
 
 def scripted(
@@ -245,10 +251,10 @@ def scripted(
         bos_id=1, eos_id=2, pad_id=0, decode=lambda sequence: spoken[sequence[0]].removeprefix("\n")
     )
     pairs = [(f"source {number}", reference) for number, reference in enumerate(references)]
-    metric = TranslationQuality(pairs, tokenizer, Greedy(), max_length_ratio=2.0, tokenize=tokenize)
+    metric = TranslationQuality(pairs, tokenizer, Greedy(), max_new_tokens=max, tokenize=tokenize)
     numbers = list(range(len(pairs)))
     random.Random(0).shuffle(numbers)
-    net: Any = lambda *_, **__: SimpleNamespace(x=None)  # noqa: E731
+    net: Any = Mock(return_value=SimpleNamespace(x=None), dims=SimpleNamespace(max_seq_len=64))
     for start in range(0, len(numbers), 7):
         chosen = torch.tensor(numbers[start : start + 7])
         batch: Any = SimpleNamespace(
@@ -320,7 +326,7 @@ def test_every_file_has_a_line_for_each_sentence(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_tables_show_the_best_and_the_worst(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = "one two three four five six seven eight nine ten".split()
+    words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
     # Output n shares its first words with the reference, the more the greater n is.
     references = [" ".join(words)] * 60
     outputs = [" ".join([*words[: number // 6], *["other"] * (10 - number // 6)]) for number in range(60)]
@@ -342,3 +348,41 @@ def test_the_tables_show_the_best_and_the_worst(monkeypatch: pytest.MonkeyPatch)
 def test_fewer_sentences_than_a_table_has_rows_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
     table = scripted(["a b", "c"], ["a b", "d"], monkeypatch).files()["sentences.md"]
     assert table.count("| a b | a b |") == 2
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_a_run_is_trained_decoded_recorded_and_rebuilt(root: Path, tmp_path: Path, joint: bool) -> None:
+    """Averaged weights, both ways to share a vocabulary, and files whose scores are those of the record."""
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for name, pairs in (("train", SENTENCES[:70]), ("val", SENTENCES[70:]), ("test", SENTENCES[:5])):
+        for side, language in enumerate(("en", "de")):
+            lines = "".join(f"{pair[side]}\n" for pair in pairs)
+            (folder / f"{name}.{language}").write_text(lines, encoding="utf-8")
+    overrides = [
+        *["task=translation", "data=parallel_files", f"data.path={folder}", "data.source=en", "data.target=de"],
+        *["data.test=test", "tokenizer=character", "model=encoder_decoder", "model.d_model=16", "model.num_heads=2"],
+        *["model.num_encoder_layers=1", "model.num_decoder_layers=1", "model.max_seq_len=64", "decoding=beam"],
+        *["trainer.max_steps=4", "trainer.val_every=2", "trainer.average=2", "trainer.batch_size=null"],
+        *["trainer.batch_tokens=600", "trainer.accelerator=cpu", "trainer.precision=32", "task.validation_sentences=3"],
+        *[f"task.joint_vocabulary={joint}", f"model.share_embeddings={joint}", f"root={root}"],
+    ]
+    config = compose(overrides)
+    assert check(config) == []
+    store = open_store(config)
+    record = train(config, name="tiny", labels={}, store=store)
+    assert record.status == "FINISHED" and record.tags["ltx.metric"] == "best/bleu"
+    assert {"val/bleu", "best/chrf", "best/exact_match", "test/loss", "test/bleu"} <= set(record.metrics)
+    for split, count in (("best", 19), ("test", 5)):
+        written = {
+            name: store.artifact_path(record.run_id, f"{split}/{name}").read_text(encoding="utf-8")
+            for name in ("source.txt", "output.txt", "reference.txt", "scores.json")
+        }
+        assert [written[name].count("\n") for name in ("source.txt", "output.txt", "reference.txt")] == [count] * 3
+        assert json.loads(written["scores.json"])["bleu"]["score"] == pytest.approx(record.metrics[f"{split}/bleu"])
+    loaded = load_run(record.run_id, root=root)
+    assert len(loaded.tokenizers) == (1 if joint else 2)
+    assert loaded.tokenizers[0].decode(loaded.tokenizers[0].encode("1 and 2")) == "1 and 2"
+    assert loaded.tokenizer.decode(loaded.tokenizer.encode("make 3.")) == "make 3."
+    model: Any = loaded.model
+    assert (model.source_embedding is model.token_embedding) == joint

@@ -69,7 +69,9 @@ class Greater(CausalLM):
 def scripted(values: Sequence[float], folder: Path, *callbacks: pl.Callback, said: int = 0, **options: Any) -> Any:
     """A run whose n-th validation has the n-th value."""
     settings = {"max_steps": 20, "val_every": 2} | options
-    return train(small_model(), BATCHES, folder, metrics={"val": Scripted(values, said)}, callbacks=callbacks, **settings)
+    return train(
+        small_model(), BATCHES, folder, metrics={"val": Scripted(values, said)}, callbacks=callbacks, **settings
+    )
 
 
 def mean(weights: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -187,9 +189,7 @@ class TestPatience:
         steps = Steps()
         settings: dict[str, Any] = {"max_steps": 20, "val_every": 2, "patience": 2}
         metrics: dict[str, Metric] = {"val": Scripted([1, 2, 3, 2, 1, 0])}
-        module = train(
-            small_model(), BATCHES, tmp_path, task=Greater(), metrics=metrics, callbacks=[steps], **settings
-        )
+        module = train(small_model(), BATCHES, tmp_path, task=Greater(), metrics=metrics, callbacks=[steps], **settings)
         assert steps.validated == [2, 4, 6, 8, 10] and module.latest["best/loss"] == 3
 
     def test_a_metric_that_is_no_number_is_no_gain(self, tmp_path: Path) -> None:
