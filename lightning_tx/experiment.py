@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from json import dumps, loads
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -42,6 +42,17 @@ TOKENIZER = "tokenizer.json"
 SOURCE_TOKENIZER = "source_tokenizer.json"
 
 
+class VocabSizes(TypedDict):
+    """The sizes of vocabularies, as :func:`build_model` takes them."""
+
+    vocab_size: int
+    source_vocab_size: int
+
+
+def _vocab_sizes(tokenizers: tuple[Tokenizer, ...]) -> VocabSizes:
+    return {"vocab_size": tokenizers[-1].vocab_size, "source_vocab_size": tokenizers[0].vocab_size}
+
+
 @dataclass(frozen=True)
 class Materials:
     """What a run reads: documents, and what was trained on their training split.
@@ -60,9 +71,9 @@ class Materials:
         return self.tokenizers[-1]
 
     @property
-    def vocab_sizes(self) -> dict[str, int]:
+    def vocab_sizes(self) -> VocabSizes:
         """What a model is built with."""
-        return {"vocab_size": self.tokenizers[-1].vocab_size, "source_vocab_size": self.tokenizers[0].vocab_size}
+        return _vocab_sizes(self.tokenizers)
 
     @property
     def tokenizer_digest(self) -> str:
@@ -325,8 +336,7 @@ def load_run(run_id: str, *, root: str | Path = "multirun", uri: str | None = No
             f"run {run_id}: its tokenizer ({digest}) is not the one it was trained with "
             f"({record.params.get('tokenizer_digest')})."
         )
-    sizes = {"vocab_size": tokenizers[-1].vocab_size, "source_vocab_size": tokenizers[0].vocab_size}
-    model = build_model(config, **sizes)
+    model = build_model(config, **_vocab_sizes(tokenizers))
     load_weights(model, store.artifact_path(run_id, WEIGHTS))
     return LoadedRun(record, config, model.eval(), tokenizers)
 

@@ -145,13 +145,15 @@ class Progress:
         title = _title(job, self.swept)
         line = f"[{number + 1}/{self.total}] {title}" if self.total > 1 else title
         # On a terminal the progress bar carries the title until the run has ended.
-        out.print("" if out.is_terminal else line, markup=False, end="")
+        alone = self.total == 1
+        out.print("" if out.is_terminal else line, markup=False, end="\n" if alone and not out.is_terminal else "")
         began = time.monotonic()
         try:
             store = open_store(job.config)
             study = Study.get(store, job.config["study"]) if job.config["study"] else None
             name, bar = _name(job, self.swept), ProgressBar(out, line)
-            record = train(job.config, name=name, labels=job.labels, store=store, study=study, callbacks=[bar])
+            told: dict[str, Any] = {"say": lambda text: out.print(f"  {text}", markup=False)} if alone else {}
+            record = train(job.config, name=name, labels=job.labels, store=store, study=study, callbacks=[bar], **told)
         except RunFinished as finished:
             record, seconds = finished.record, None
         except Exception as error:

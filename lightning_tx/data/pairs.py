@@ -66,8 +66,8 @@ def prepare_pairs(
 
 def side(splits: Splits[tuple[str, str]], which: int) -> Splits[str]:
     """The sources (0) or the targets (1) of all pairs."""
-    texts = ([pair[which] for pair in getattr(splits, name)] for name in SPLIT_NAMES)
-    return Splits(*texts)
+    train, validation, test = ([pair[which] for pair in getattr(splits, name)] for name in SPLIT_NAMES)
+    return Splits(train, validation, test)
 
 
 class PairRows:

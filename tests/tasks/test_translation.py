@@ -205,6 +205,22 @@ class TestOutputs:
         assert numbers["loss"] == pytest.approx(mean, rel=1e-12)
         assert numbers["perplexity"] == pytest.approx(torch.tensor(mean).exp().item(), rel=1e-5)
 
+    def test_they_end_at_the_ratio_and_ten_more(self, corpus: PairCorpus, model: LanguageModel) -> None:
+        task = Translation(max_length_ratio=0.5)
+        assert [task.max_new_tokens(length, 48) for length in (1, 2, 7, 40)] == [10, 11, 13, 30]
+        metric: Any = filled(task.metric(corpus, "validation"), model, validation(corpus, 8))
+        # A character of this tokenizer is a token; a model that knows nothing seldom ends by itself.
+        lengths = {SENTENCES[60 + example][0]: len(text) for example, text in metric.outputs.items()}
+        limits = {source: task.max_new_tokens(len(source) + 1, 48) for source in lengths}
+        assert all(lengths[source] <= limit for source, limit in limits.items())
+        assert any(lengths[source] == limit for source, limit in limits.items())
+
+    def test_what_they_took_is_told(self, corpus: PairCorpus, model: LanguageModel) -> None:
+        metric = filled(Translation(validation_sentences=3).metric(corpus, "validation"), model, validation(corpus, 8))
+        timing = metric.timing()
+        assert set(timing) == {"seconds_to_first_token", "seconds_per_token", "tokens_per_second", "cache_bytes"}
+        assert all(value > 0 for value in timing.values())
+
     def test_reset_forgets(self, corpus: PairCorpus, model: LanguageModel) -> None:
         metric = filled(Translation(validation_sentences=3).metric(corpus, "validation"), model, validation(corpus, 8))
         first = metric.compute()
