@@ -87,9 +87,7 @@ def compare(run: LoadedRun, sentences: list[str], repeats: int) -> bool:
         decoding = registry.create("decoding", {"name": name})
 
         def ours(decoding: Any = decoding) -> list[list[int]]:
-            return generate(
-                run.model, sources, decoding, **special, max_new_tokens=MAX_NEW, batch_size=ROWS
-            ).sequences
+            return generate(run.model, sources, decoding, **special, max_new_tokens=MAX_NEW, batch_size=ROWS).sequences
 
         def marian(beams: int = beams) -> list[list[int]]:
             return [row for start in range(0, len(sources), ROWS) for row in _generated(start, beams)]

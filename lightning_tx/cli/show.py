@@ -1,6 +1,7 @@
 """``ltx show model``: a model's parameters before it is trained."""
 
 import argparse
+from typing import Any
 
 from lightning_tx.cli.console import console
 
@@ -27,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     if problems:
         raise ConfigError(problems)
     own = config["model"].get("vocab_size")
-    sizes = {"vocab_size": own} if own else materials(config).vocab_sizes
+    sizes: Any = {"vocab_size": own} if own else materials(config).vocab_sizes
     model = build_model(config, **sizes, device="meta")
     counts = count_parameters(model)
     table = Table(box=None, pad_edge=False)

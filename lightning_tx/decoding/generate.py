@@ -57,6 +57,7 @@ def generate(
     max_new_tokens: int | Sequence[int],
     batch_size: int = 64,
     seed: int = 0,
+    numbers: Sequence[int] | None = None,
 ) -> Generated:
     """Continue prompts, or translate sources; what comes of an input does not depend on the others.
 
@@ -72,7 +73,8 @@ def generate(
         max_new_tokens: limit of the new tokens, ``<eos>`` included; one for all or one each. Where positions end
             earlier, so does the sequence.
         batch_size: inputs decoded side by side.
-        seed: of the random numbers; each input has its own, by its place among the inputs.
+        seed: of the random numbers; each input has its own.
+        numbers: what tells the inputs' random numbers apart; None for their places among the inputs.
 
     Raises:
         ConfigError: the model does not generate, an input is longer than its positions reach, or a limit is below 1.
@@ -96,7 +98,7 @@ def generate(
                     watched,
                     max_new_tokens=[limits[index] for index in batch],
                     eos_id=eos_id,
-                    seeds=[_seed(seed, index) for index in batch],
+                    seeds=[_seed(seed, index if numbers is None else numbers[index]) for index in batch],
                 )
                 timing.end()
                 watched.note_bytes()

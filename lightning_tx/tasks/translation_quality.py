@@ -63,7 +63,7 @@ class TranslationQuality(Metric):
         rows = (batch.examples_B < len(self.pairs)).nonzero()[:, 0]
         if len(rows):
             examples = batch.examples_B[rows].tolist()
-            self.outputs |= zip(examples, self._written(net, _sources(batch, rows)), strict=True)
+            self.outputs |= zip(examples, self._written(net, _sources(batch, rows), examples), strict=True)
 
     def compute(self) -> dict[str, float]:
         """The numbers over all that was seen.
@@ -121,7 +121,7 @@ class TranslationQuality(Metric):
             "sentences.md": self._table(sources, outputs, references),
         }
 
-    def _written(self, net: LanguageModel, sources: list[list[int]]) -> list[str]:
+    def _written(self, net: LanguageModel, sources: list[list[int]], examples: list[int]) -> list[str]:
         tokenizer = self.tokenizer
         generated = generate(
             net,
@@ -132,6 +132,7 @@ class TranslationQuality(Metric):
             pad_id=tokenizer.pad_id,
             max_new_tokens=[self.max_new_tokens(len(source), net.dims.max_seq_len) for source in sources],
             batch_size=len(sources),
+            numbers=examples,
         )
         self._batches.append(generated)
         return [_line(tokenizer.decode(sequence)) for sequence in generated.sequences]
