@@ -19,7 +19,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ELSEWHERE = {"make ablation", "make test", "make ui", "ltx diff RUN RUN", 'eval "$(ltx completion bash)"'}
 #: Added to a command that takes minutes, so that it takes a second.
 SMALLER = {
-    "ltx train experiment=translation": "data.largest=100 data.size=null model.d_model=16 model.num_encoder_layers=1 "
+    "ltx train experiment=translation": "data.largest=999 data.size=null model.d_model=16 model.num_encoder_layers=1 "
     "model.num_decoder_layers=1 trainer.max_steps=2 trainer.val_every=2 task.validation_sentences=2"
 }
 
