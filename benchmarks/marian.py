@@ -12,7 +12,7 @@ from transformers import MarianConfig, MarianMTModel
 
 from lightning_tx.core import registry
 from lightning_tx.decoding.generate import generate
-from lightning_tx.experiment import LoadedRun, load_run
+from lightning_tx.loading import LoadedRun, load_run
 from lightning_tx.model.generation import right_padded
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.tokenizers.base import Tokenizer

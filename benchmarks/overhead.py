@@ -10,7 +10,6 @@ import argparse
 import statistics
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -18,14 +17,12 @@ import torch
 import torch.nn.functional as F
 
 from lightning_tx.cli.compose import compose
-from lightning_tx.core import registry
 from lightning_tx.data.batch import IGNORE
-from lightning_tx.experiment import materials, open_store
-from lightning_tx.model.build import build_model
+from lightning_tx.experiment import assemble, open_store
+from lightning_tx.materials import materials
 from lightning_tx.tracking.logger import MetricLogger
 from lightning_tx.tracking.run import TrackedRun
 from lightning_tx.training.fit import fit
-from lightning_tx.training.module import TrainingModule
 from lightning_tx.training.options import TrainerOptions
 
 #: Name, overrides, and the ratio that must be held.
@@ -51,35 +48,21 @@ class StepTimes(pl.Callback):
         self.starts.append(time.perf_counter())
 
 
-def full(config: dict[str, Any], folder: Path, number: int) -> list[float]:
+def full(config: dict[str, Any], number: int) -> list[float]:
     """Step times of a tracked run with checkpoints and logging, as ``ltx train`` does it."""
-    options = TrainerOptions(**config["trainer"])
-    made = materials(config)
-    task = registry.create("task", config["task"])
-    corpus = task.prepare(made.splits, made.tokenizer, Path(config["root"]) / "cache")
-    net = build_model(config, vocab_size=made.tokenizer.vocab_size, seed=0)
-    sizes = {"max_seq_len": net.dims.max_seq_len, "batch_size": options.batch_size}
-    schedule = registry.create("schedule", config["schedule"], config["optimizer"]["lr"], options.max_steps, 64)
+    parts = assemble({**config, "seed": number}, materials(config))
     times = StepTimes()
     with TrackedRun(
         open_store(config), name=f"overhead-{number}", identity=str(number), config=config, choices={}
     ) as run:
-        module = TrainingModule(
-            net,
-            task,
-            registry.create("optimizer", config["optimizer"], net),
-            schedule,
-            {"val": task.metric(corpus, "validation"), "test": task.metric(corpus, "test")},
-            gradient_clip=options.gradient_clip,
-            log_every=options.log_every,
-        )
         fit(
-            module,
-            options,
-            train=task.train_batches(corpus, **sizes, seed=number),
-            validation=[next(iter(task.eval_batches(corpus, "validation", **sizes)))],
+            parts.module,
+            TrainerOptions(**config["trainer"]),
+            train=parts.train,
+            validation=[next(iter(parts.validation))],
             test=None,
             folder=run.folder,
+            precision=32,
             logger=MetricLogger(run),
             before_save=run.flush,
             callbacks=[times],
@@ -89,17 +72,14 @@ def full(config: dict[str, Any], folder: Path, number: int) -> list[float]:
 
 def bare(config: dict[str, Any], number: int) -> list[float]:
     """Step times of a loop as one would write it by hand."""
-    options = TrainerOptions(**config["trainer"])
-    made = materials(config)
-    task = registry.create("task", config["task"])
-    corpus = task.prepare(made.splits, made.tokenizer, Path(config["root"]) / "cache")
-    net = build_model(config, vocab_size=made.tokenizer.vocab_size, seed=0)
+    max_steps = config["trainer"]["max_steps"]
+    parts = assemble({**config, "seed": number}, materials(config))
+    net: Any = parts.module.net
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9, fused=True)
-    batches = task.train_batches(corpus, max_seq_len=net.dims.max_seq_len, batch_size=options.batch_size, seed=number)
     seconds = []
     began = time.perf_counter()
-    for step, batch in enumerate(batches):
-        if step == options.max_steps:
+    for step, batch in enumerate(parts.train):
+        if step == max_steps:
             break
         output = net(batch.tokens_BT, positions_BT=batch.positions_BT, documents_BT=batch.documents_BT)
         logits = net.logits(output.x).flatten(0, 1)
@@ -130,7 +110,7 @@ def main() -> int:
             theirs: list[float] = []
             for turn in range(arguments.turns):
                 theirs += bare(config, turn)
-                ours += full(config, Path(folder), turn)
+                ours += full(config, turn)
         ratio = statistics.median(theirs) / statistics.median(ours)
         missed += ratio < wanted
         print(

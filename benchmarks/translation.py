@@ -26,7 +26,7 @@ from lightning_tx.core import registry
 from lightning_tx.core.dropout import Dropout
 from lightning_tx.data.batch import IGNORE, BatchSize, PairBatch
 from lightning_tx.data.pairs import PairCorpus
-from lightning_tx.experiment import Materials, cache_folder, materials
+from lightning_tx.materials import Materials, cache_folder, forget, materials
 from lightning_tx.model.build import build_model
 from lightning_tx.tasks.translation import Translation
 
@@ -148,14 +148,6 @@ def measure_data(config: dict[str, Any], speed: float) -> bool:
         and waste <= MAX_WASTE
         and rate / speed >= MIN_LOADER
     )
-
-
-def forget() -> None:
-    """Let the next call of ``materials`` read again, as a new process does."""
-    from lightning_tx import experiment
-
-    experiment._materials.cache_clear()
-    experiment._splits.cache_clear()
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning_tx.cli.compose import compose as compose
     from lightning_tx.core.registry import register as register
-    from lightning_tx.experiment import load_run as load_run
+    from lightning_tx.loading import load_run as load_run
     from lightning_tx.model.build import build_model as build_model
 
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "build_model": "lightning_tx.model.build",
     "compose": "lightning_tx.cli.compose",
-    "load_run": "lightning_tx.experiment",
+    "load_run": "lightning_tx.loading",
     "register": "lightning_tx.core.registry",
 }
 __all__ = ["__version__", "build_model", "compose", "load_run", "register"]

@@ -12,7 +12,7 @@ import torch
 from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.data.base import Splits
-from lightning_tx.experiment import LoadedRun
+from lightning_tx.loading import LoadedRun
 from lightning_tx.tasks.base import Task, WithOutputs
 from lightning_tx.tracking.environment import environment, git_state
 from lightning_tx.tracking.store import Point, Store

@@ -7,10 +7,8 @@ A config is data: nested plain values, one key a group with ``name`` and the com
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from json import dumps, loads
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -18,15 +16,13 @@ from torch import nn
 from lightning_tx.ablation.identity import identity
 from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError, choices, nearest
-from lightning_tx.data.base import Splits
+from lightning_tx.loading import SOURCE_TOKENIZER, TOKENIZER, WEIGHTS
+from lightning_tx.materials import Materials, cache_folder, materials
 from lightning_tx.model.build import build_model, check_model
 from lightning_tx.model.count import count_parameters, forward_flops_per_token
-from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.model.parts import GROUPS as PARTS
 from lightning_tx.model.weights import load_weights
-from lightning_tx.tasks.base import Task
-from lightning_tx.tokenizers.base import Tokenizer
-from lightning_tx.tokenizers.cached import train_cached
+from lightning_tx.tasks.base import Loader, Task
 from lightning_tx.tracking.errors import TrackingError
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.run import TrackedRun
@@ -34,51 +30,12 @@ from lightning_tx.tracking.store import Mlflow, Store
 from lightning_tx.tracking.study import Study
 from lightning_tx.training.options import TrainerOptions
 
+if TYPE_CHECKING:
+    from lightning_tx.training.module import TrainingModule
+
 #: Groups every training run needs besides the model's own.
 RUNNING = ("task", "data", "tokenizer", "optimizer", "schedule", "decoding", "tracking")
 PLAIN = ("trainer", "seed", "root", "study", "init_from")
-WEIGHTS = "model.safetensors"
-TOKENIZER = "tokenizer.json"
-SOURCE_TOKENIZER = "source_tokenizer.json"
-
-
-class VocabSizes(TypedDict):
-    """The sizes of vocabularies, as :func:`build_model` takes them."""
-
-    vocab_size: int
-    source_vocab_size: int
-
-
-def _vocab_sizes(tokenizers: tuple[Tokenizer, ...]) -> VocabSizes:
-    return {"vocab_size": tokenizers[-1].vocab_size, "source_vocab_size": tokenizers[0].vocab_size}
-
-
-@dataclass(frozen=True)
-class Materials:
-    """What a run reads: documents, and what was trained on their training split.
-
-    Attributes:
-        splits: the data.
-        tokenizers: one, or one for the source and one for the target.
-    """
-
-    splits: Splits[Any]
-    tokenizers: tuple[Tokenizer, ...]
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """That of what the model writes."""
-        return self.tokenizers[-1]
-
-    @property
-    def vocab_sizes(self) -> VocabSizes:
-        """What a model is built with."""
-        return _vocab_sizes(self.tokenizers)
-
-    @property
-    def tokenizer_digest(self) -> str:
-        """The digests of all tokenizers."""
-        return "-".join(tokenizer.digest for tokenizer in self.tokenizers)
 
 
 def check(config: Mapping[str, Any]) -> list[str]:
@@ -133,37 +90,6 @@ def _refuse(problems: list[str]) -> None:
         raise ConfigError(problems)
 
 
-def materials(config: Mapping[str, Any]) -> Materials:
-    """Read the data and train or load the tokenizers of a checked config; the same ones are made once a process.
-
-    Raises:
-        ConfigError: the data cannot be read or split.
-    """
-    parts = {key: config[key] for key in ("data", "tokenizer", "task")}
-    return _materials(dumps(parts, sort_keys=True), cache_folder(config))
-
-
-@cache
-def _materials(parts_json: str, folder: Path) -> Materials:
-    parts = loads(parts_json)
-    splits = _splits(dumps(parts["data"], sort_keys=True), folder)
-    task: Task = registry.create("task", parts["task"])
-    tokenizers = (
-        train_cached(parts["tokenizer"], texts, folder, task.special_tokens) for texts in task.tokenizer_texts(splits)
-    )
-    return Materials(splits, tuple(tokenizers))
-
-
-@cache
-def _splits(data_json: str, folder: Path) -> Splits[Any]:
-    return registry.create("data", loads(data_json)).load(folder)
-
-
-def cache_folder(config: Mapping[str, Any]) -> Path:
-    """Where prepared data is kept between runs."""
-    return Path(config["root"]) / "cache"
-
-
 def identify(config: Mapping[str, Any]) -> str:
     """The identity of a checked config; reads the data and trains the tokenizer if that was not done yet."""
     made = materials(config)
@@ -174,6 +100,67 @@ def open_store(config: Mapping[str, Any]) -> Store:
     """The store that a config records to."""
     tracking: Mlflow = registry.create("tracking", config["tracking"], Path(config["root"]))
     return tracking.open()
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A run put together, ready to be trained.
+
+    Attributes:
+        module: the model with its task, optimizer and metrics.
+        d_model: width of the model.
+        train: batches to train on.
+        validation: batches to select on.
+        test: batches to look at once; None where there are none.
+        counts: what is worth recording of the data, by name.
+    """
+
+    module: "TrainingModule"
+    d_model: int
+    train: Loader
+    validation: Any
+    test: Any
+    counts: dict[str, int]
+
+
+def assemble(config: Mapping[str, Any], made: Materials) -> Assembly:
+    """Put together what a checked config describes, on its materials.
+
+    Raises:
+        ConfigError: the data holds less than a batch.
+    """
+    # Lightning takes seconds to import; checking a config does without.
+    from lightning_tx.training.module import TrainingModule
+
+    options = TrainerOptions(**config["trainer"])
+    task: Task = registry.create("task", config["task"])
+    corpus = task.prepare(made.splits, made.tokenizers, cache_folder(config))
+    net = build_model(config, **made.vocab_sizes, seed=config["seed"])
+    sizes: Any = {"max_seq_len": net.dims.max_seq_len, "batch": options.batch}
+    metrics = {"val": task.metric(corpus, "validation")}
+    if task.decodes or options.average:
+        decoding = registry.create("decoding", config["decoding"])
+        metrics["best"] = task.final_metric(corpus, "validation", decoding)
+        metrics["test"] = task.final_metric(corpus, "test", decoding)
+    else:
+        metrics["test"] = task.metric(corpus, "test")
+    module = TrainingModule(
+        net,
+        task,
+        registry.create("optimizer", config["optimizer"], net),
+        _schedule(config, d_model=net.dims.d_model),
+        metrics,
+        gradient_clip=options.gradient_clip,
+        log_every=options.log_every,
+    )
+    return Assembly(
+        module,
+        net.dims.d_model,
+        task.train_batches(corpus, **sizes, seed=config["seed"]),
+        task.eval_batches(corpus, "validation", **sizes),
+        task.eval_batches(corpus, "test", **sizes),
+        {**made.splits.skipped, **task.counts(corpus, max_seq_len=net.dims.max_seq_len)},
+    )
 
 
 def train(
@@ -209,12 +196,10 @@ def train(
     from lightning_tx.tracking.logger import MetricLogger
     from lightning_tx.training.checkpoint import seed_everything
     from lightning_tx.training.fit import FINAL, fit
-    from lightning_tx.training.module import TrainingModule
     from lightning_tx.training.precision import choose_precision
 
     made = materials(config)
     options = TrainerOptions(**config["trainer"])
-    seed = config["seed"]
     task: Task = registry.create("task", config["task"])
     primary = {"ltx.metric": f"best/{task.primary}", "ltx.direction": task.direction}
     with TrackedRun(
@@ -223,22 +208,20 @@ def train(
         identity=identify(config),
         config=config,
         choices=labels,
-        seed=seed,
+        seed=config["seed"],
         study=study,
         tags=primary,
     ) as run:
-        seed_everything(seed)
-        corpus = task.prepare(made.splits, made.tokenizers, cache_folder(config))
-        net = build_model(config, **made.vocab_sizes, seed=seed)
+        seed_everything(config["seed"])
+        parts = assemble(config, made)
+        net, counts = parts.module.net, parts.counts
         if config.get("init_from"):
             _start_from(net, config, store)
-        max_seq_len, batch = net.dims.max_seq_len, options.batch
-        precision, reason = choose_precision(options.precision, options.accelerator, net.dims.d_model)
+        precision, reason = choose_precision(options.precision, options.accelerator, parts.d_model)
         say(f"precision {precision}: {reason}")
         for tokenizer, file in zip(made.tokenizers[::-1], (TOKENIZER, SOURCE_TOKENIZER), strict=False):
             tokenizer.save(run.folder / file)
             run.log_file(run.folder / file)
-        counts = {**made.splits.skipped, **task.counts(corpus, max_seq_len=max_seq_len)}
         run.log_params(
             {
                 "data_digest": made.splits.digest,
@@ -251,28 +234,12 @@ def train(
             if count:
                 say(f"data: {name} {count:,}")
         run.log_metrics(_costs(net, config, made), step=0)
-        metrics = {"val": task.metric(corpus, "validation")}
-        if task.decodes or options.average:
-            decoding = registry.create("decoding", config["decoding"])
-            metrics["best"] = task.final_metric(corpus, "validation", decoding)
-            metrics["test"] = task.final_metric(corpus, "test", decoding)
-        else:
-            metrics["test"] = task.metric(corpus, "test")
-        module = TrainingModule(
-            net,
-            task,
-            registry.create("optimizer", config["optimizer"], net),
-            _schedule(config, d_model=net.dims.d_model),
-            metrics,
-            gradient_clip=options.gradient_clip,
-            log_every=options.log_every,
-        )
         fit(
-            module,
+            parts.module,
             options,
-            train=task.train_batches(corpus, max_seq_len=max_seq_len, batch=batch, seed=seed),
-            validation=task.eval_batches(corpus, "validation", max_seq_len=max_seq_len, batch=batch),
-            test=task.eval_batches(corpus, "test", max_seq_len=max_seq_len, batch=batch),
+            train=parts.train,
+            validation=parts.validation,
+            test=parts.test,
             folder=run.folder,
             precision=precision,
             logger=MetricLogger(run),
@@ -281,64 +248,9 @@ def train(
         )
         run.log_metrics({"memory/peak_bytes": _peak_memory()}, step=options.max_steps)
         run.log_file(run.folder / FINAL, WEIGHTS)
-        for name, text in module.files.items():
+        for name, text in parts.module.files.items():
             run.log_text(name, text)
     return store.run(run.run_id)
-
-
-@dataclass(frozen=True)
-class LoadedRun:
-    """A finished run, ready to be used.
-
-    Attributes:
-        record: what MLflow knows of it.
-        config: its full resolved config.
-        model: with the weights that it ended with, in evaluation mode.
-        tokenizers: as they were trained for the run: one, or one for the source and one for the target.
-    """
-
-    record: RunRecord
-    config: dict[str, Any]
-    model: LanguageModel
-    tokenizers: tuple[Tokenizer, ...]
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """That of what the model writes."""
-        return self.tokenizers[-1]
-
-
-def load_run(run_id: str, *, root: str | Path = "multirun", uri: str | None = None) -> LoadedRun:
-    """Rebuild a run's model and tokenizer from what was recorded; nothing of the run's own machine is needed.
-
-    Args:
-        run_id: MLflow's id of the run.
-        root: the folder of everything that runs write.
-        uri: the tracking store; None for the database below ``root``.
-
-    Raises:
-        ConfigError: there is no such run, or it has no weights.
-    """
-    store = Mlflow(Path(root), uri=uri).open()
-    record, config = store.run(run_id), store.config(run_id)
-    kept = set(store.artifacts(run_id))
-    for needed in (TOKENIZER, WEIGHTS):
-        if needed not in kept:
-            raise ConfigError(
-                f"run {run_id}: it has no {needed}, which a run leaves when it finishes; its status is {record.status}."
-            )
-    tokenizers = tuple(
-        Tokenizer.load(store.artifact_path(run_id, file)) for file in (SOURCE_TOKENIZER, TOKENIZER) if file in kept
-    )
-    digest = "-".join(tokenizer.digest for tokenizer in tokenizers)
-    if record.params.get("tokenizer_digest") != digest:
-        raise ConfigError(
-            f"run {run_id}: its tokenizer ({digest}) is not the one it was trained with "
-            f"({record.params.get('tokenizer_digest')})."
-        )
-    model = build_model(config, **_vocab_sizes(tokenizers))
-    load_weights(model, store.artifact_path(run_id, WEIGHTS))
-    return LoadedRun(record, config, model.eval(), tokenizers)
 
 
 def _start_from(net: nn.Module, config: Mapping[str, Any], store: Store) -> None:

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.experiment import check, identify, load_run, open_store, train
+from lightning_tx.experiment import check, identify, open_store, train
+from lightning_tx.loading import load_run
 from lightning_tx.tracking.errors import RunFinished
 from lightning_tx.tracking.study import Study
 from lightning_tx.training.checkpoint import LAST, Checkpoints

@@ -13,7 +13,7 @@ from lightning_tx.core.errors import ConfigError
 if TYPE_CHECKING:
     from lightning_tx.decoding.base import Decoding
     from lightning_tx.decoding.generate import Generated
-    from lightning_tx.experiment import LoadedRun
+    from lightning_tx.loading import LoadedRun
     from lightning_tx.tasks.base import Task
 
 OVERRIDABLE = ("decoding",)

@@ -12,7 +12,7 @@ from lightning_tx.cli.compose import compose
 from lightning_tx.decoding.generate import generate
 from lightning_tx.decoding.greedy import Greedy
 from lightning_tx.evaluation import label_of
-from lightning_tx.experiment import load_run
+from lightning_tx.loading import load_run
 from lightning_tx.tracking.store import Mlflow, Store
 from tests.cli.test_generate import TRANSLATION, trained
 from tests.runs import tiny_config

@@ -15,7 +15,8 @@ from lightning_tx.cli.compose import compose
 from lightning_tx.cli.generate import write
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.decoding.greedy import Greedy
-from lightning_tx.experiment import LoadedRun, load_run, open_store, train
+from lightning_tx.experiment import open_store, train
+from lightning_tx.loading import LoadedRun, load_run
 from lightning_tx.tracking.store import Mlflow
 from tests.runs import tiny_config
 

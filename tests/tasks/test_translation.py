@@ -18,7 +18,8 @@ from lightning_tx.data.batch import IGNORE, BatchSize
 from lightning_tx.data.pairs import PairCorpus
 from lightning_tx.decoding.beam import Beam
 from lightning_tx.decoding.greedy import Greedy
-from lightning_tx.experiment import check, load_run, open_store, train
+from lightning_tx.experiment import check, open_store, train
+from lightning_tx.loading import load_run
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.tasks import translation_quality
 from lightning_tx.tasks.translation import Translation
