@@ -11,7 +11,6 @@ import pytest
 
 from lightning_tx.cli import COMMANDS, main
 from lightning_tx.cli.compose import hydra_session, labels_in
-from lightning_tx.tracking.store import Mlflow
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,14 +48,7 @@ def test_its_commands_run_in_their_order(root, tmp_path, monkeypatch, capsys) ->
     for command in commands():
         if command not in ELSEWHERE:
             arguments = shlex.split(f"{command} {SMALLER.get(command, '')}")[1:]
-            if "RUN" in arguments:
-                arguments[arguments.index("RUN")] = newest_translation(root)
             assert main(arguments) == 0, f"{command}\n{capsys.readouterr()}"
-
-
-def newest_translation(root: Path) -> str:
-    runs = Mlflow(root).open().runs()
-    return [run.run_id for run in runs if run.choices.get("task") == "translation"][-1]
 
 
 def test_its_table_of_choices_is_what_there_is() -> None:

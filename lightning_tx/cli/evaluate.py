@@ -89,7 +89,11 @@ def add_run_arguments(parser: argparse.ArgumentParser, metavar: str, text: str) 
     """Add the run, words that stand in any place, where runs are found and what computes."""
     # Python 3.11 wants all positional arguments in one place, but RUN --split test decoding=beam reads well.
     parser.__class__ = _InAnyOrder
-    parser.add_argument("run", metavar="RUN", help=f"id of a run, or its first {SHORTEST_ID} characters or more")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help=f"id of a run, its first {SHORTEST_ID} characters or more, or 'last': the newest finished",
+    )
     parser.add_argument("words", nargs="*", metavar=metavar, help=text)
     parser.add_argument("--device", choices=["cpu", "cuda"], help="what computes (default: a GPU where there is one)")
     add_store_arguments(parser)
@@ -124,7 +128,7 @@ def loaded_run(arguments: argparse.Namespace) -> "tuple[Store, LoadedRun]":
 
 
 def find_run(store: "Store", text: str) -> "RunRecord":
-    """The run with this id, or the only one whose id begins so.
+    """The run with this id, or the only one whose id begins so; of ``last`` the one started last of those finished.
 
     Raises:
         ConfigError: there is none, or there are several; the message shows what there is.
@@ -139,6 +143,11 @@ def find_run(store: "Store", text: str) -> "RunRecord":
         except TrackingError:
             pass  # said below, with the runs that there are
     runs = {run.run_id: run for run in store.runs()}
+    if text == "last":
+        finished = [run for run in runs.values() if run.finished]
+        if not finished:
+            raise ConfigError(f"RUN: no run in {store.root} is finished. Latest runs: {_shown([*runs.values()])}.")
+        return finished[-1]
     found = [run for run_id, run in runs.items() if run_id.startswith(text)]
     if len(found) == 1 and len(text) >= SHORTEST_ID:
         return found[0]
