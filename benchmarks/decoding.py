@@ -4,7 +4,10 @@ A decoder of GPT-2's form with 4 layers, d_model 256, 4 heads and a vocabulary o
 continues prompts of 16 tokens by 64. Both sides take turns in one process, so that what else the machine does hits
 both alike, and must produce the same tokens. Printed are median times and their ratio, theirs over ours.
 
+With a run of transformer_tiny_multi30k and a file of sentences, translating is compared with Marian's model too:
+
     python benchmarks/decoding.py
+    python benchmarks/decoding.py --run RUN --root multirun --sentences multi30k/tok/val.en
 """
 
 import argparse
@@ -12,6 +15,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -103,6 +107,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--run", help="id of a run to translate with, beside MarianMTModel")
+    parser.add_argument("--root", type=Path, default=Path("multirun"), help="where that run was recorded")
+    parser.add_argument("--sentences", type=Path, help="file of sentences, one a line; the first 1,000 are translated")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     ours, theirs = models()
@@ -141,6 +148,11 @@ def main() -> int:
             f"batch {rows:3}: {1e3 * our_median / NEW:6.2f} ms a step here, {1e3 * their_median / NEW:6.2f} ms there,"
             f" ratio {ratio:.2f} (wanted {wanted}), {len(set(map(tuple, our_result)))} different continuations"
         )
+    if arguments.run is not None:
+        # Beside this file, which is run as a script.
+        from marian import compare_run
+
+        missed += not compare_run(arguments.run, arguments.root, arguments.sentences, 1000, 3)
     return 1 if missed else 0
 
 
