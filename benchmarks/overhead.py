@@ -14,10 +14,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
 
 from lightning_tx.cli.compose import compose
-from lightning_tx.data.batch import IGNORE
 from lightning_tx.experiment import assemble, open_store
 from lightning_tx.materials import materials
 from lightning_tx.tracking.logger import MetricLogger
@@ -74,18 +72,16 @@ def bare(config: dict[str, Any], number: int) -> list[float]:
     """Step times of a loop as one would write it by hand."""
     max_steps = config["trainer"]["max_steps"]
     parts = assemble({**config, "seed": number}, materials(config))
-    net: Any = parts.module.net
+    net, task = parts.module.net, parts.module.task
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9, fused=True)
     seconds = []
     began = time.perf_counter()
     for step, batch in enumerate(parts.train):
         if step == max_steps:
             break
-        output = net(batch.tokens_BT, positions_BT=batch.positions_BT, documents_BT=batch.documents_BT)
-        logits = net.logits(output.x).flatten(0, 1)
-        loss = F.cross_entropy(logits, batch.targets_BT.flatten(), ignore_index=IGNORE)
+        found = task.loss(net, batch)
         optimizer.zero_grad()
-        loss.backward()
+        (found.sum / found.count).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         now = time.perf_counter()
