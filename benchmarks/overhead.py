@@ -72,7 +72,7 @@ def bare(config: dict[str, Any], number: int) -> list[float]:
     """Step times of a loop as one would write it by hand."""
     max_steps = config["trainer"]["max_steps"]
     parts = assemble({**config, "seed": number}, materials(config))
-    net, task = parts.module.net, parts.module.task
+    net, task = parts.net, parts.module.task
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9, fused=True)
     seconds = []
     began = time.perf_counter()

@@ -20,6 +20,7 @@ from lightning_tx.loading import SOURCE_TOKENIZER, TOKENIZER, WEIGHTS
 from lightning_tx.materials import Materials, cache_folder, materials
 from lightning_tx.model.build import build_model, check_model
 from lightning_tx.model.count import count_parameters, forward_flops_per_token
+from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.model.parts import GROUPS as PARTS
 from lightning_tx.model.weights import load_weights
 from lightning_tx.tasks.base import Loader, Task
@@ -107,8 +108,8 @@ class Assembly:
     """A run put together, ready to be trained.
 
     Attributes:
-        module: the model with its task, optimizer and metrics.
-        d_model: width of the model.
+        module: trains the model: with its task, optimizer and metrics.
+        net: the model.
         train: batches to train on.
         validation: batches to select on.
         test: batches to look at once; None where there are none.
@@ -116,7 +117,7 @@ class Assembly:
     """
 
     module: "TrainingModule"
-    d_model: int
+    net: LanguageModel
     train: Loader
     validation: Any
     test: Any
@@ -155,7 +156,7 @@ def assemble(config: Mapping[str, Any], made: Materials) -> Assembly:
     )
     return Assembly(
         module,
-        net.dims.d_model,
+        net,
         task.train_batches(corpus, **sizes, seed=config["seed"]),
         task.eval_batches(corpus, "validation", **sizes),
         task.eval_batches(corpus, "test", **sizes),
@@ -214,10 +215,10 @@ def train(
     ) as run:
         seed_everything(config["seed"])
         parts = assemble(config, made)
-        net, counts = parts.module.net, parts.counts
+        net, counts = parts.net, parts.counts
         if config.get("init_from"):
             _start_from(net, config, store)
-        precision, reason = choose_precision(options.precision, options.accelerator, parts.d_model)
+        precision, reason = choose_precision(options.precision, options.accelerator, net.dims.d_model)
         say(f"precision {precision}: {reason}")
         for tokenizer, file in zip(made.tokenizers[::-1], (TOKENIZER, SOURCE_TOKENIZER), strict=False):
             tokenizer.save(run.folder / file)

@@ -39,9 +39,7 @@ def attend(
     if repeats > 1 and q_BHTK.shape[2] == 1 and bias_BHTS is None:
         # A decoding step: heads that share keys become queries of one head, which spares a copy of all keys.
         grouped = q_BHTK.unflatten(1, (-1, repeats)).flatten(2, 3)
-        allowed = None if mask.everything else mask.dense()
-        out = _kernel(grouped, k_BGSK, v_BGSK, allowed, False, scale, dropout)
-        out = out if allowed is None else out * allowed.any(dim=-1, keepdim=True)
+        out = attend(grouped, k_BGSK, v_BGSK, mask, scale=scale, dropout=dropout)
         return out.unflatten(2, (repeats, 1)).flatten(1, 2)
     if repeats > 1:
         k_BGSK, v_BGSK = k_BGSK.repeat_interleave(repeats, dim=1), v_BGSK.repeat_interleave(repeats, dim=1)
@@ -59,13 +57,11 @@ def attend(
 def _kernel(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None, dropout: float
 ) -> Tensor:
-    if q.device.type != "cpu":
+    if q.device.type != "cpu" or (q.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")):
         if mask is not None and mask.is_floating_point():
             mask = mask.to(q.dtype)
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
     # On the CPU autocast would hand this kernel bfloat16, where it is many times slower on short sequences.
-    if mask is None and q.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
-        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
     with torch.autocast("cpu", enabled=False):
         dtype = torch.promote_types(q.dtype, torch.float32)
         if mask is not None and mask.is_floating_point():

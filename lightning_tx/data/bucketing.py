@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 
 import numpy as np
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import get_worker_info
 
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.data.batch import BatchSize, PairBatch
+from lightning_tx.data.epochs import Epochs
 from lightning_tx.data.pairs import PairRows, PairSplit
 
 
-class BucketedBatches(IterableDataset[PairBatch]):
+class BucketedBatches(Epochs[PairBatch]):
     """Batches of pairs, sorted by length and cut where a batch is full.
 
     For training (``shuffle``) pairs longer than ``max_seq_len`` are left out, pairs of equal lengths meet others in
@@ -52,7 +53,6 @@ class BucketedBatches(IterableDataset[PairBatch]):
         # From one source length to the next the targets grow and shrink in turn: a batch that spans both stays narrow.
         self._keys = (np.where(source % 2, target, -target), source)
         self._seed, self._shuffle = seed, shuffle
-        self._epoch = self._start = 0
         order = self._sorted(self._examples)
         # Equal lengths may change places between epochs, but the lengths in sorted order do not: nor do the cuts.
         self._cuts = _cuts(source[order], target[order], batch)
@@ -60,16 +60,6 @@ class BucketedBatches(IterableDataset[PairBatch]):
     def __len__(self) -> int:
         """Batches in an epoch, wherever it is entered."""
         return len(self._cuts) - 1
-
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch that the next iteration runs through, without its first ``start`` batches.
-
-        Raises:
-            ValueError: the epoch does not have that many batches, or a number is negative.
-        """
-        if epoch < 0 or not 0 <= start <= len(self):
-            raise ValueError(f"There is no batch {start} in epoch {epoch}: epochs have {len(self)} batches.")
-        self._epoch, self._start = epoch, start
 
     def __iter__(self) -> Iterator[PairBatch]:
         """The batches of the chosen epoch."""

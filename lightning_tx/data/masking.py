@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch.utils.data import IterableDataset
 
 from lightning_tx.data.batch import IGNORE, Batch
+from lightning_tx.data.epochs import Epochs
 from lightning_tx.data.packing import PackedBatches
 from lightning_tx.tokenizers.base import Tokenizer
 
@@ -139,7 +139,7 @@ class Masking:
         return chosen.reshape(num_rows, length)
 
 
-class MaskedBatches(IterableDataset[Batch]):
+class MaskedBatches(Epochs[Batch]):
     """Packed batches with tokens hidden.
 
     Which tokens are hidden is a function of (seed, epoch, number of the batch), so that every epoch hides others and
@@ -158,22 +158,15 @@ class MaskedBatches(IterableDataset[Batch]):
         self._masking = masking
         self._seed = seed
         self._shuffle = shuffle
-        self._epoch = 0
-        self._start = 0
 
     def __len__(self) -> int:
         """Batches in an epoch, wherever it is entered."""
         return len(self._batches)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch that the next iteration runs through, without its first ``start`` batches.
-
-        Raises:
-            ValueError: the epoch does not have that many batches, or a number is negative.
-        """
+        """Choose the epoch, of the batches beneath as well."""
+        super().set_epoch(epoch, start)
         self._batches.set_epoch(epoch, start)
-        self._epoch = epoch
-        self._start = start
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of the chosen epoch."""

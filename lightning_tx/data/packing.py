@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 
-from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data import get_worker_info
 
 from lightning_tx.data.batch import Batch
 from lightning_tx.data.corpus import EncodedSplit
+from lightning_tx.data.epochs import Epochs
 from lightning_tx.data.order import SequentialOrder, ShuffledOrder
 from lightning_tx.data.rows import Rows
 
 
-class PackedBatches(IterableDataset[Batch]):
+class PackedBatches(Epochs[Batch]):
     """Batches of rows of ``seq_len`` tokens, cut from a split's token stream.
 
     For training (``shuffle``) every epoch cuts the stream at another offset and visits the rows in another order,
@@ -52,23 +53,10 @@ class PackedBatches(IterableDataset[Batch]):
             if shuffle
             else SequentialOrder(num_tokens, seq_len, batch_size, rank, world_size)
         )
-        self._epoch = 0
-        self._start = 0
 
     def __len__(self) -> int:
         """Batches in an epoch, wherever it is entered."""
         return self._order.num_batches
-
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch that the next iteration runs through, without its first ``start`` batches.
-
-        Raises:
-            ValueError: the epoch does not have that many batches, or a number is negative.
-        """
-        if epoch < 0 or not 0 <= start <= len(self):
-            raise ValueError(f"There is no batch {start} in epoch {epoch}: epochs have {len(self)} batches.")
-        self._epoch = epoch
-        self._start = start
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of the chosen epoch."""

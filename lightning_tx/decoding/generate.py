@@ -26,8 +26,9 @@ class Generated:
         finished: whether a sequence ended by ``<eos>``; otherwise it was cut at its limit.
         seconds_to_first_token: from a batch's inputs to its first tokens, mean over the batches.
         seconds_per_token: of one step for a whole batch after the first, mean over all steps; 0 without any.
-        tokens_per_second: new tokens of all sequences, ``<eos>`` included, by the time of everything.
+        tokens_per_second: ``num_tokens`` by the time of everything.
         cache_bytes: most that the cache held.
+        num_tokens: new tokens of all sequences, ``<eos>`` included.
     """
 
     sequences: list[list[int]]
@@ -38,11 +39,7 @@ class Generated:
     seconds_per_token: float
     tokens_per_second: float
     cache_bytes: int
-
-    @property
-    def num_tokens(self) -> int:
-        """New tokens of all sequences, ``<eos>`` included."""
-        return sum(map(len, self.sequences)) + sum(self.finished)
+    num_tokens: int
 
 
 @torch.inference_mode()
@@ -116,6 +113,7 @@ def generate(
         seconds_per_token=_ratio(timing.later_seconds, timing.later_steps),
         tokens_per_second=_ratio(num_tokens, timing.first_seconds + timing.later_seconds),
         cache_bytes=timing.cache_bytes,
+        num_tokens=num_tokens,
     )
 
 

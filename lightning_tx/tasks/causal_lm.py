@@ -15,7 +15,7 @@ from lightning_tx.data.batch import Batch, BatchSize
 from lightning_tx.data.corpus import Corpus, SplitName, prepare
 from lightning_tx.data.packing import PackedBatches
 from lightning_tx.tasks.base import Loss, Task
-from lightning_tx.tasks.cross_entropy import cross_entropy_sum, states_of
+from lightning_tx.tasks.cross_entropy import cross_entropy_sum, perplexity, states_of
 from lightning_tx.tokenizers.base import Tokenizer
 
 
@@ -106,6 +106,4 @@ class Likelihood(Metric):
         """The three numbers, over all targets seen."""
         nats, targets = float(self.nats), int(self.targets)
         loss = nats / targets
-        # A diverged run has a loss whose exponential no float can hold.
-        perplexity = math.exp(loss) if loss < 700 else math.inf
-        return {"loss": loss, "perplexity": perplexity, "bits_per_byte": nats / math.log(2) / self.num_bytes}
+        return {"loss": loss, "perplexity": perplexity(loss), "bits_per_byte": nats / math.log(2) / self.num_bytes}

@@ -1,11 +1,12 @@
 """A model's states, and their cross-entropy with the tokens they should predict."""
 
+import math
 from typing import cast
 
 from torch import Tensor, nn
 
 from lightning_tx.core.context import Output
-from lightning_tx.data.batch import IGNORE, Batch
+from lightning_tx.data.batch import IGNORE, Batch, PairBatch
 from lightning_tx.model.language_model import LanguageModel
 
 
@@ -17,6 +18,16 @@ def states_of(net: nn.Module, batch: Batch) -> Output:
         documents_BT=batch.documents_BT,
         token_mask_BT=batch.token_mask_BT,
     )
+
+
+def target_states_of(net: nn.Module, batch: PairBatch) -> Output:
+    """The states [B, T, D] of the targets of pairs."""
+    return net(batch.source_BS, batch.tokens_BT, source_token_mask_BS=batch.source_token_mask_BS)
+
+
+def perplexity(loss: float) -> float:
+    """``exp(loss)``; infinite for a diverged run, whose loss has an exponential that no float can hold."""
+    return math.exp(loss) if loss < 700 else math.inf
 
 
 def cross_entropy_sum(net: nn.Module, states_BTD: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:

@@ -1,4 +1,3 @@
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from lightning_tx.data.masking import MASK, MaskedBatches, Masking, MaskingVocab
 from lightning_tx.data.packing import PackedBatches
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.tasks.base import Loss, Task
-from lightning_tx.tasks.cross_entropy import cross_entropy_sum, states_of
+from lightning_tx.tasks.cross_entropy import cross_entropy_sum, perplexity, states_of
 from lightning_tx.tokenizers.base import Tokenizer
 
 #: Tokens counted, or states projected to the vocabulary, at a time.
@@ -164,11 +163,9 @@ class Guesses(Metric):
         """The four numbers, over all targets seen."""
         targets = int(self.targets)
         loss = float(self.nats) / targets
-        # A diverged run has a loss whose exponential no float can hold.
-        perplexity = math.exp(loss) if loss < 700 else math.inf
         return {
             "loss": loss,
-            "perplexity": perplexity,
+            "perplexity": perplexity(loss),
             "accuracy": int(self.right) / targets,
             "unigram_accuracy": int(self.unigram_right) / targets,
         }

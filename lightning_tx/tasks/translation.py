@@ -17,7 +17,7 @@ from lightning_tx.data.pairs import PairCorpus, prepare_pairs, too_long
 from lightning_tx.decoding.base import Decoding
 from lightning_tx.decoding.greedy import Greedy
 from lightning_tx.tasks.base import Loss, Task
-from lightning_tx.tasks.cross_entropy import cross_entropy_sum
+from lightning_tx.tasks.cross_entropy import cross_entropy_sum, target_states_of
 from lightning_tx.tasks.translation_quality import TranslationQuality
 from lightning_tx.tokenizers.base import Tokenizer
 
@@ -116,7 +116,7 @@ class Translation(Task):
 
     def loss(self, net: nn.Module, batch: PairBatch) -> Loss:
         """Cross-entropy, smoothed if asked for."""
-        output = net(batch.source_BS, batch.tokens_BT, source_token_mask_BS=batch.source_token_mask_BS)
+        output = target_states_of(net, batch)
         total = cross_entropy_sum(net, output.x, batch.targets_BT, self.label_smoothing)
         return Loss(total, batch.num_targets, output.losses, output.stats)
 

@@ -1,7 +1,6 @@
 """How good translations are: likelihood, and outputs compared with references."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from statistics import fmean, harmonic_mean
 
@@ -13,7 +12,7 @@ from lightning_tx.data.batch import PairBatch
 from lightning_tx.decoding.base import Decoding
 from lightning_tx.decoding.generate import Generated, generate
 from lightning_tx.model.language_model import LanguageModel
-from lightning_tx.tasks.cross_entropy import cross_entropy_sum
+from lightning_tx.tasks.cross_entropy import cross_entropy_sum, perplexity, target_states_of
 from lightning_tx.tokenizers.base import Tokenizer
 
 #: Sentences in the table of the best, and in that of the worst.
@@ -57,8 +56,7 @@ class TranslationQuality(Metric):
 
     def update(self, net: LanguageModel, batch: PairBatch) -> None:
         """Add a batch: its likelihood, and outputs for those of its sources that are to be decoded."""
-        states = net(batch.source_BS, batch.tokens_BT, source_token_mask_BS=batch.source_token_mask_BS).x
-        self.nats += cross_entropy_sum(net, states, batch.targets_BT)
+        self.nats += cross_entropy_sum(net, target_states_of(net, batch).x, batch.targets_BT)
         self.targets += batch.num_targets
         rows = (batch.examples_B < len(self.pairs)).nonzero()[:, 0]
         if len(rows):
@@ -76,8 +74,7 @@ class TranslationQuality(Metric):
         bleu, chrf = self._scorers()
         return {
             "loss": loss,
-            # A diverged run has a loss whose exponential no float can hold.
-            "perplexity": math.exp(loss) if loss < 700 else math.inf,
+            "perplexity": perplexity(loss),
             "bleu": bleu.corpus_score(outputs, [references]).score,
             "chrf": chrf.corpus_score(outputs, [references]).score,
             "exact_match": sum(map(str.__eq__, outputs, references)) / len(outputs),
