@@ -2,28 +2,20 @@
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_tx.cli.console import console
-from lightning_tx.cli.stores import add_store_arguments, tracking_of
-from lightning_tx.core.errors import ConfigError, choices, nearest
+from lightning_tx.cli.runs import add_run_arguments, loaded_run, overridden, replace_file
+from lightning_tx.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from lightning_tx.evaluation import Evaluation
-    from lightning_tx.loading import LoadedRun
     from lightning_tx.tracking.records import RunRecord
-    from lightning_tx.tracking.store import Store
 
 #: What may differ from the run's own config.
 OVERRIDABLE = ("data", "decoding", "trainer.batch_size", "trainer.batch_tokens")
-#: Fewest characters that stand for a whole id, and how many an id has.
-SHORTEST_ID, WHOLE_ID = 6, 32
-#: How many runs an error about a wrong id shows.
-_SHOWN_RUNS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,140 +72,3 @@ def _write(folder: Path, evaluation: "Evaluation") -> None:
     content = json.dumps(facts(evaluation), indent=2, default=str, ensure_ascii=False) + "\n"
     for name, text in {**evaluation.files, "evaluation.json": content}.items():
         replace_file(folder / name, text)
-
-
-# What this command has in common with ``ltx generate``.
-
-
-def add_run_arguments(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
-    """Add the run, words that stand in any place, where runs are found and what computes."""
-    # Python 3.11 wants all positional arguments in one place, but RUN --split test decoding=beam reads well.
-    parser.__class__ = _InAnyOrder
-    parser.add_argument(
-        "run",
-        metavar="RUN",
-        help=f"id of a run, its first {SHORTEST_ID} characters or more, or 'last': the newest finished",
-    )
-    parser.add_argument("words", nargs="*", metavar=metavar, help=text)
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="what computes (default: a GPU where there is one)")
-    add_store_arguments(parser)
-
-
-class _InAnyOrder(argparse.ArgumentParser):
-    """Takes words before, between and behind options."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        found, rest = super().parse_known_args(args, namespace)
-        end = rest.index("--") if "--" in rest else len(rest)
-        found.words += [word for word in rest[:end] if not word.startswith("-")] + rest[end + 1 :]
-        return found, [word for word in rest[:end] if word.startswith("-")]
-
-
-def loaded_run(arguments: argparse.Namespace) -> "tuple[Store, LoadedRun]":
-    """The store and the run that the arguments name, its model on its device.
-
-    Raises:
-        ConfigError: there is no such run or device, or the run has no weights.
-    """
-    import torch
-
-    from lightning_tx.loading import load_run
-
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device: 'cuda' is not to be had here. Choices: cpu.")
-    store = tracking_of(arguments).open()
-    loaded = load_run(find_run(store, arguments.run).run_id, root=arguments.root, uri=arguments.uri)
-    loaded.model.to(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return store, loaded
-
-
-def find_run(store: "Store", text: str) -> "RunRecord":
-    """The run with this id, or the only one whose id begins so; of ``last`` the one started last of those finished.
-
-    Raises:
-        ConfigError: there is none, or there are several; the message shows what there is.
-    """
-    from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
-
-    if len(text) == WHOLE_ID:
-        try:
-            return _not_a_study(store, store.run(text))
-        except StoreUnavailable:
-            raise
-        except TrackingError:
-            pass  # said below, with the runs that there are
-    runs = {run.run_id: run for run in store.runs()}
-    if text == "last":
-        finished = [run for run in runs.values() if run.finished]
-        if not finished:
-            raise ConfigError(f"RUN: no run in {store.root} is finished. Latest runs: {_shown([*runs.values()])}.")
-        return finished[-1]
-    found = [run for run_id, run in runs.items() if run_id.startswith(text)]
-    if len(found) == 1 and len(text) >= SHORTEST_ID:
-        return found[0]
-    if found:
-        few = f"is shorter than {SHORTEST_ID} characters" if len(text) < SHORTEST_ID else "begins several ids"
-        raise ConfigError(f"RUN: {text!r} {few}. Runs: {_shown(found)}.")
-    raise ConfigError(
-        f"RUN: there is no run {text!r} in {store.root}.{nearest(text, runs)} Latest runs: {_shown([*runs.values()])}."
-    )
-
-
-def _not_a_study(store: "Store", run: "RunRecord") -> "RunRecord":
-    from lightning_tx.tracking import tags
-
-    if run.tags.get(tags.KIND) == tags.STUDY_KIND:
-        raise ConfigError(f"RUN: {run.run_id!r} is the study {run.study!r}. Its runs: {_shown(store.runs(run.study))}.")
-    return run
-
-
-def _shown(runs: "Sequence[RunRecord]") -> str:
-    shown = [f"{run.run_id} ({run.name}, {run.status})" for run in runs[::-1][:_SHOWN_RUNS]]
-    more = [f"and {len(runs) - len(shown)} more"] if len(runs) > len(shown) else []
-    return ", ".join([*shown, *more]) or "none"
-
-
-def overridden(config: Mapping[str, Any], overrides: Sequence[str], allowed: Sequence[str]) -> dict[str, Any]:
-    """A recorded config with overrides as ``ltx train`` takes them; a chosen group replaces the recorded one.
-
-    Args:
-        config: plain values.
-        overrides: ``group=choice`` or ``group.key=value``.
-        allowed: groups, and single keys, that may be overridden.
-
-    Raises:
-        ConfigError: an override is not understood or not allowed, or names a choice that does not exist.
-    """
-    if not overrides:
-        return dict(config)
-    from lightning_tx.cli.compose import compose
-
-    keys = [word.partition("=")[0].lstrip("+") for word in overrides]
-    problems = [
-        f"{key}: it cannot be overridden here. Choices: {choices(allowed)}."
-        for key, word in zip(keys, overrides, strict=True)
-        if "=" not in word or not any(key == other or key.startswith(f"{other}.") for other in allowed)
-    ]
-    if problems:
-        raise ConfigError(problems)
-    composed = compose(overrides)
-    result = {**config, **{group: composed[group] for group in keys if "." not in group}}
-    for group, name, *_ in (key.split(".") for key in keys if "." in key):
-        result[group] = {**result[group], name: composed[group][name]}
-    return result
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Write a file, in place of one that may be there, in one step.
-
-    Raises:
-        ConfigError: it cannot be written; nothing is left behind.
-    """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ConfigError(f"--output: '{path}' cannot be written: {error.strerror}.") from error

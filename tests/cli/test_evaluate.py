@@ -9,7 +9,7 @@ from sacrebleu import corpus_bleu, corpus_chrf
 
 from lightning_tx.cli import main
 from lightning_tx.cli.compose import compose
-from lightning_tx.cli.evaluate import find_run
+from lightning_tx.cli.runs import find_run
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.decoding.generate import generate
 from lightning_tx.decoding.greedy import Greedy
