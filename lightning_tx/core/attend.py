@@ -14,6 +14,7 @@ def attend(
     mask: Mask,
     *,
     bias: BiasFunction | None = None,
+    prefix: tuple[Tensor, Tensor] | None = None,
     scale: float | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
@@ -25,6 +26,7 @@ def attend(
         v_BGSK: values, of any width.
         mask: who may attend to whom.
         bias: added to the scaled scores before the softmax.
+        prefix: keys [B or 1, G, P, K] and values that every query sees besides, without mask or bias.
         scale: factor on the scores; None for ``1 / sqrt(K)``.
         dropout: probability of dropping an attention weight; the caller passes 0 outside training.
 
@@ -39,17 +41,24 @@ def attend(
     if repeats > 1 and q_BHTK.shape[2] == 1 and bias_BHTS is None:
         # A decoding step: heads that share keys become queries of one head, which spares a copy of all keys.
         grouped = q_BHTK.unflatten(1, (-1, repeats)).flatten(2, 3)
-        out = attend(grouped, k_BGSK, v_BGSK, mask, scale=scale, dropout=dropout)
+        out = attend(grouped, k_BGSK, v_BGSK, mask, prefix=prefix, scale=scale, dropout=dropout)
         return out.unflatten(2, (repeats, 1)).flatten(1, 2)
+    extra = 0
+    if prefix is not None:
+        extra = prefix[0].shape[2]
+        k_BGSK, v_BGSK = (
+            torch.cat([before.expand(own.shape[0], -1, -1, -1), own], dim=2)
+            for before, own in zip(prefix, (k_BGSK, v_BGSK), strict=True)
+        )
     if repeats > 1:
         k_BGSK, v_BGSK = k_BGSK.repeat_interleave(repeats, dim=1), v_BGSK.repeat_interleave(repeats, dim=1)
-    if bias_BHTS is None and (mask.only_causal or mask.everything):
-        return _kernel(q_BHTK, k_BGSK, v_BGSK, None, mask.only_causal, scale, dropout)
-    allowed = mask.dense()
+    if bias_BHTS is None and (mask.everything or (mask.only_causal and not extra)):
+        return _kernel(q_BHTK, k_BGSK, v_BGSK, None, mask.only_causal and not mask.everything, scale, dropout)
+    allowed = F.pad(mask.dense(), (extra, 0), value=True)
     if bias_BHTS is None:
         out = _kernel(q_BHTK, k_BGSK, v_BGSK, allowed, False, scale, dropout)
     else:
-        scores = bias_BHTS.masked_fill(~allowed, float("-inf"))
+        scores = F.pad(bias_BHTS, (extra, 0)).masked_fill(~allowed, float("-inf"))
         out = _kernel(q_BHTK, k_BGSK, v_BGSK, scores, False, scale, dropout)
     return out * allowed.any(dim=-1, keepdim=True)
 

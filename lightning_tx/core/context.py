@@ -35,6 +35,8 @@ class Context:
         token_mask_BT: True at real tokens among the queries; None where there is no padding.
         cache: what was kept of earlier tokens; None outside of decoding.
         memory: the encoder's output; None without an encoder.
+        prefix: keys [B or 1, G, P, K] and values [B or 1, G, P, K] that every query of the layer sees besides its own
+            source, whatever the mask, without position or bias; None outside of layers that an adapter has given some.
     """
 
     mask: Mask
@@ -43,6 +45,7 @@ class Context:
     token_mask_BT: Tensor | None = None
     cache: Cache | None = None
     memory: Memory | None = None
+    prefix: tuple[Tensor, Tensor] | None = None
 
     def attend(
         self,
@@ -60,9 +63,10 @@ class Context:
         of the memory alone.
         """
         if site.is_cross:
-            return attend(q_BHTK, k_BGSK, v_BGSK, self._memory_mask, scale=scale, dropout=dropout)
-        mask = self.mask.within(site.pattern)
-        return attend(q_BHTK, k_BGSK, v_BGSK, mask, bias=self.bias, scale=scale, dropout=dropout)
+            mask, bias = self._memory_mask, None
+        else:
+            mask, bias = self.mask.within(site.pattern), self.bias
+        return attend(q_BHTK, k_BGSK, v_BGSK, mask, bias=bias, prefix=self.prefix, scale=scale, dropout=dropout)
 
     @property
     def _memory_mask(self) -> Mask:
@@ -97,8 +101,29 @@ class Output:
         return Output(x, losses, stats)
 
 
+@dataclass(frozen=True)
+class KeyValueShape:
+    """The shape of what an attention looks at.
+
+    Attributes:
+        num_heads: key/value heads (G).
+        key_width: width of a key, as it meets a query.
+        value_width: width of a value.
+    """
+
+    num_heads: int
+    key_width: int
+    value_width: int
+
+
 class Sublayer(nn.Module):
-    """What a block runs inside a residual branch: attention and feed-forward alike."""
+    """What a block runs inside a residual branch: attention and feed-forward alike.
+
+    Attributes:
+        kv_shape: of an attention; None for what is none.
+    """
+
+    kv_shape: KeyValueShape | None = None
 
     def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
         """Map the states [B, T, D] to the branch's contribution [B, T, D]."""

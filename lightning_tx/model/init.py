@@ -8,6 +8,7 @@ from torch import nn
 
 from lightning_tx.components.block.base import Block
 from lightning_tx.core.errors import PluginError
+from lightning_tx.core.grouped_linear import GroupedLinear
 from lightning_tx.core.schemes import Constant, Normal, Scheme
 
 
@@ -45,9 +46,9 @@ def _scheme(module: nn.Module, own: str, name: str, linear_std: float | None, em
     declared = getattr(module, "initial", {})
     if own in declared:
         return declared[own]
-    if isinstance(module, nn.Linear) and own == "weight":
+    if isinstance(module, nn.Linear | GroupedLinear) and own == "weight":
         return Normal(module.in_features**-0.5 if linear_std is None else linear_std)
-    if isinstance(module, nn.Linear) and own == "bias":
+    if isinstance(module, nn.Linear | GroupedLinear) and own == "bias":
         return Constant(0.0)
     if isinstance(module, nn.Embedding):
         return Normal(embedding_std)

@@ -18,6 +18,8 @@ class Attention(Sublayer):
     :meth:`queries` and :meth:`keys_values`. Where the source comes from, the cache and the kernel are settled here,
     so that self- and cross-attention are the same component.
 
+    A component sets ``kv_shape``.
+
     Attributes:
         dropout: probability of dropping an attention weight in training.
     """

@@ -4,6 +4,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lightning_tx.components.attention.base import Attention, Rotate, split_heads
+from lightning_tx.core.context import KeyValueShape
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.registry import register
@@ -45,6 +46,7 @@ class MultiHeadAttention(Attention):
                 f"attention.num_kv_heads: {num_kv_heads} does not divide model.num_heads = {self.num_heads}. "
                 f"Choices: {', '.join(map(str, divisors))}."
             )
+        self.kv_shape = KeyValueShape(self.num_kv_heads, dims.head_dim, dims.head_dim)
         q_width, kv_width = self.num_heads * dims.head_dim, self.num_kv_heads * dims.head_dim
         self.q_proj = nn.Linear(dims.d_model, q_width, bias=bias)
         self.k_proj = nn.Linear(dims.d_model, kv_width, bias=bias)
