@@ -1,10 +1,17 @@
 """Scaled dot-product attention, and the one place that picks a kernel for it."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_tx.core.masks import BiasFunction, Mask
+from lightning_tx.core.pattern import Near
+from lightning_tx.core.sparse_attention import sparse_attention
+
+#: Sequences shorter than this many tokens, or blocks of a pattern, are faster without taking the pattern apart.
+WORTH_SPLITTING = (1024, 4)
 
 
 def attend(
@@ -22,7 +29,8 @@ def attend(
 
     Args:
         q_BHTK: queries.
-        k_BGSK: keys; G divides H, and each key head serves H / G neighbouring query heads.
+        k_BGSK: keys; G divides H, and each key head serves H / G neighbouring query heads. Fewer than the mask knows
+            are the last of them.
         v_BGSK: values, of any width.
         mask: who may attend to whom.
         bias: added to the scaled scores before the softmax.
@@ -35,47 +43,81 @@ def attend(
 
     Source: Vaswani et al. 2017, arXiv:1706.03762, section 3.2.1; grouped heads: Ainslie et al. 2023, arXiv:2305.13245.
     """
-    q, k = mask.q_positions[:, :, None], mask.k_positions[:, None, :]
-    bias_BHTS = None if bias is None else bias(q, k)
-    repeats = q_BHTK.shape[1] // k_BGSK.shape[1]
-    if repeats > 1 and q_BHTK.shape[2] == 1 and bias_BHTS is None:
+    scale = 1 / math.sqrt(q_BHTK.shape[-1]) if scale is None else scale
+    mask = mask.last_keys(k_BGSK.shape[2])
+    if q_BHTK.device.type != "cpu" or (q_BHTK.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")):
+        return _attend(q_BHTK, k_BGSK, v_BGSK, mask, bias, prefix, scale, dropout)
+    # On the CPU autocast would hand the kernels bfloat16, where they are many times slower on short sequences.
+    with torch.autocast("cpu", enabled=False):
+        dtype = torch.promote_types(q_BHTK.dtype, torch.float32)
+        before = None if prefix is None else (prefix[0].to(dtype), prefix[1].to(dtype))
+        q, k, v = (x.to(dtype) for x in (q_BHTK, k_BGSK, v_BGSK))
+        return _attend(q, k, v, mask, bias, before, scale, dropout).to(q_BHTK.dtype)
+
+
+def _attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Mask,
+    bias: BiasFunction | None,
+    prefix: tuple[Tensor, Tensor] | None,
+    scale: float,
+    dropout: float,
+) -> Tensor:
+    sparse = prefix is None and _worth_splitting(mask)
+    added = None
+    if bias is not None and not sparse:
+        added = bias(mask.q_positions[:, :, None], mask.k_positions[:, None, :])
+    repeats = q.shape[1] // k.shape[1]
+    if repeats > 1 and q.shape[2] == 1 and added is None:
         # A decoding step: heads that share keys become queries of one head, which spares a copy of all keys.
-        grouped = q_BHTK.unflatten(1, (-1, repeats)).flatten(2, 3)
-        out = attend(grouped, k_BGSK, v_BGSK, mask, prefix=prefix, scale=scale, dropout=dropout)
+        grouped = q.unflatten(1, (-1, repeats)).flatten(2, 3)
+        out = _attend(grouped, k, v, mask, None, prefix, scale, dropout)
         return out.unflatten(2, (repeats, 1)).flatten(1, 2)
-    extra = 0
     if prefix is not None:
-        extra = prefix[0].shape[2]
-        k_BGSK, v_BGSK = (
+        k, v = (
             torch.cat([before.expand(own.shape[0], -1, -1, -1), own], dim=2)
-            for before, own in zip(prefix, (k_BGSK, v_BGSK), strict=True)
+            for before, own in zip(prefix, (k, v), strict=True)
         )
     if repeats > 1:
-        k_BGSK, v_BGSK = k_BGSK.repeat_interleave(repeats, dim=1), v_BGSK.repeat_interleave(repeats, dim=1)
-    if bias_BHTS is None and (mask.everything or (mask.only_causal and not extra)):
-        return _kernel(q_BHTK, k_BGSK, v_BGSK, None, mask.only_causal and not mask.everything, scale, dropout)
-    allowed = F.pad(mask.dense(), (extra, 0), value=True)
-    if bias_BHTS is None:
-        out = _kernel(q_BHTK, k_BGSK, v_BGSK, allowed, False, scale, dropout)
+        k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
+    width, widest = v.shape[-1], max(v.shape[-1], q.shape[-1])
+    if v.shape[-1] != q.shape[-1]:  # the fused kernels know one width only
+        q, k, v = (F.pad(x, (0, widest - x.shape[-1])) for x in (q, k, v))
+    if sparse:
+        out: Tensor = sparse_attention(q, k, v, mask, bias, scale, dropout)  # pyright: ignore[reportCallIssue]
     else:
-        scores = F.pad(bias_BHTS, (extra, 0)).masked_fill(~allowed, float("-inf"))
-        out = _kernel(q_BHTK, k_BGSK, v_BGSK, scores, False, scale, dropout)
-    return out * allowed.any(dim=-1, keepdim=True)
+        out = _dense(q, k, v, mask, added, scale, dropout)
+    return out[..., :width]
 
 
-def _kernel(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float | None, dropout: float
-) -> Tensor:
-    if q.device.type != "cpu" or (q.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")):
-        if mask is not None and mask.is_floating_point():
-            mask = mask.to(q.dtype)
+def _worth_splitting(mask: Mask) -> bool:
+    """Whether the pattern has cheap parts, and the sequence is whole and long enough to gain by them."""
+    if mask.pattern is None or mask.q_positions.shape[-1] != mask.k_positions.shape[-1]:
+        return False
+    parts, (tokens, blocks) = mask.pattern.parts(), WORTH_SPLITTING
+    reach = max([part.reach for part in parts if isinstance(part, Near)], default=0)
+    return len(parts) > 0 and mask.k_positions.shape[-1] >= max(tokens, blocks * reach) and mask.consecutive
+
+
+def _dense(q: Tensor, k: Tensor, v: Tensor, mask: Mask, added: Tensor | None, scale: float, dropout: float) -> Tensor:
+    """Attention over all pairs, of keys that may begin with some which the mask does not know and everyone sees."""
+
+    def kernel(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
-    # On the CPU autocast would hand this kernel bfloat16, where it is many times slower on short sequences.
-    with torch.autocast("cpu", enabled=False):
-        dtype = torch.promote_types(q.dtype, torch.float32)
-        if mask is not None and mask.is_floating_point():
-            mask = mask.to(dtype)
-        out = F.scaled_dot_product_attention(
-            q.to(dtype), k.to(dtype), v.to(dtype), mask, dropout, is_causal=causal, scale=scale
-        )
-    return out.to(q.dtype)
+
+    extra = k.shape[2] - mask.k_positions.shape[-1]
+    if added is None and mask.everything:
+        return kernel(q, k, v)
+    if added is None and not extra and mask.only_causal:
+        return kernel(q, k, v, causal=True)
+    if added is None and not extra and mask.leading:
+        number = mask.leading
+        leading = kernel(q[:, :, :number], k[:, :, :number], v[:, :, :number])
+        return torch.cat([leading, kernel(q, k, v, causal=True)[:, :, number:]], dim=2)
+    allowed = F.pad(mask.dense(), (extra, 0), value=True)
+    if added is None:
+        return kernel(q, k, v, allowed) * allowed.any(dim=-1, keepdim=True)
+    scores = F.pad(added, (extra, 0)).masked_fill(~allowed, float("-inf")).to(q.dtype)
+    return kernel(q, k, v, scores) * allowed.any(dim=-1, keepdim=True)

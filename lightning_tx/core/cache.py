@@ -33,10 +33,16 @@ class Cache:
             for name, row in rows.items()
         }
 
-    def append(self, site: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Append one layer's tensors [..., T, width] and return them for all tokens, [..., S, width]."""
+    def append(self, site: str, tensors: dict[str, Tensor], *, keep: int | None = None) -> dict[str, Tensor]:
+        """Append one layer's tensors [..., T, width] and return them for all tokens, [..., S, width].
+
+        Args:
+            site: the layer's name.
+            tensors: those of the new tokens.
+            keep: how many of the earlier tokens are still needed; the others are forgotten. None for all.
+        """
         layer = self._layers.setdefault(site, {})
-        return {name: layer.setdefault(name, _Growing(dim=-2)).append(new) for name, new in tensors.items()}
+        return {name: layer.setdefault(name, _Growing(dim=-2)).append(new, keep) for name, new in tensors.items()}
 
     def once(self, site: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """What ``make`` returned when it was first asked for: the projected memory of cross-attention."""
@@ -69,29 +75,32 @@ class Cache:
 
 
 class _Growing:
-    """A tensor that grows along one dimension; its buffer doubles, so that appending is cheap on average."""
+    """A tensor that grows along one dimension; its buffer doubles when full, so that appending is cheap on average."""
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
-        self.length = 0
+        self.start = self.stop = 0
         self.buffer: Tensor | None = None
 
     @property
     def held(self) -> Tensor:
         assert self.buffer is not None
-        return self.buffer.narrow(self.dim, 0, self.length)
+        return self.buffer.narrow(self.dim, self.start, self.stop - self.start)
 
-    def append(self, new: Tensor) -> Tensor:
-        end = self.length + new.shape[self.dim]
-        if self.buffer is None or end > self.buffer.shape[self.dim]:
+    def append(self, new: Tensor, keep: int | None = None) -> Tensor:
+        if keep is not None:
+            self.start = max(self.start, self.stop - keep)
+        stop = self.stop + new.shape[self.dim]
+        if self.buffer is None or stop > self.buffer.shape[self.dim]:
+            needed = stop - self.start
             shape = list(new.shape if self.buffer is None else self.buffer.shape)
-            shape[self.dim] = max(end, 2 * self.length)
+            shape[self.dim] = max(needed, 2 * (self.stop - self.start))
             grown = torch.empty(shape, dtype=new.dtype, device=new.device)
             if self.buffer is not None:
-                grown.narrow(self.dim, 0, self.length).copy_(self.held)
-            self.buffer = grown
-        self.buffer.narrow(self.dim, self.length, new.shape[self.dim]).copy_(new)
-        self.length = end
+                grown.narrow(self.dim, 0, self.stop - self.start).copy_(self.held)
+            self.buffer, self.start, self.stop, stop = grown, 0, self.stop - self.start, needed
+        self.buffer.narrow(self.dim, self.stop, new.shape[self.dim]).copy_(new)
+        self.stop = stop
         return self.held
 
     def select(self, rows: Tensor) -> None:

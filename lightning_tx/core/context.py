@@ -68,6 +68,16 @@ class Context:
             mask, bias = self.mask.within(site.pattern), self.bias
         return attend(q_BHTK, k_BGSK, v_BGSK, mask, bias=bias, prefix=self.prefix, scale=scale, dropout=dropout)
 
+    def remember(self, site: Site, new: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add what a self-attention holds of the new tokens, [..., T, width] each, to what it holds of earlier ones.
+
+        Returns:
+            The same for all tokens that may still be looked at, [..., S, width]; ``new`` itself without a cache.
+        """
+        if self.cache is None:
+            return new
+        return self.cache.append(site.key, new, keep=self.mask.needed(site.pattern))
+
     @property
     def _memory_mask(self) -> Mask:
         assert self.memory is not None

@@ -4,15 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.pattern import Pattern
 
 Stack = Literal["encoder", "decoder"]
 Role = Literal["positions", "self_attention", "cross_attention", "feed_forward", "block"]
-
-#: ``(q_positions, k_positions) -> bool`` elementwise, or None where everything is allowed.
-PatternFunction = Callable[[Tensor, Tensor], Tensor | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +77,7 @@ class Site:
     layer: int
     depth: int
     make_norm: Callable[[int], nn.Module]
-    pattern: PatternFunction | None = None
+    pattern: Pattern | None = None
 
     @property
     def is_cross(self) -> bool:

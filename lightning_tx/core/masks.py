@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from lightning_tx.core.dims import PatternFunction
+from lightning_tx.core.pattern import Pattern
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,42 +20,91 @@ class Mask:
         causal: keys at later positions are hidden.
         in_order: positions count 0, 1, 2, … over the keys and the queries are the last of them. Known without
             looking at the tensors, so that a kernel can be chosen without waiting for them.
-        pattern: a further restriction by positions; None for full attention.
+        pattern: a further restriction by positions, or a prefix; None for full attention.
         q_documents, k_documents: document of each query [B, T] and key [B, S]; attention stays inside one.
         k_token_mask: True at real tokens, False at padding, [B, S].
-        prefix: number of leading positions of each row that everybody may attend to, [B].
     """
 
     q_positions: Tensor
     k_positions: Tensor
     causal: bool
     in_order: bool = False
-    pattern: PatternFunction | None = None
+    pattern: Pattern | None = None
     q_documents: Tensor | None = None
     k_documents: Tensor | None = None
     k_token_mask: Tensor | None = None
-    prefix: Tensor | None = None
 
-    def within(self, pattern: PatternFunction | None) -> "Mask":
+    def within(self, pattern: Pattern | None) -> "Mask":
         """This mask narrowed by a pattern."""
         return self if pattern is None else replace(self, pattern=pattern)
+
+    def last_keys(self, number: int) -> "Mask":
+        """This mask for the last keys only, where a cache has forgotten the others."""
+        if number == self.k_positions.shape[-1]:
+            return self
+        documents, token_mask = (
+            None if held is None else held[:, -number:] for held in (self.k_documents, self.k_token_mask)
+        )
+        return replace(
+            self,
+            k_positions=self.k_positions[:, -number:],
+            in_order=False,
+            k_documents=documents,
+            k_token_mask=token_mask,
+        )
+
+    def needed(self, pattern: Pattern | None) -> int | None:
+        """How many of the keys before these queries they and later ones may still look at; None for all of them."""
+        if pattern is None or pattern.reach is None or self.q_documents is not None:
+            return None
+        # Positions that are given, not counted, may go on anywhere.
+        counted = self.in_order or (self.k_token_mask is not None and self.consecutive)
+        return pattern.reach - 1 if counted else None
 
     @property
     def only_causal(self) -> bool:
         """Whether each query sees exactly itself and all keys before it: the case that kernels have a fast path for."""
-        same_length = self.q_positions.shape[-1] == self.k_positions.shape[-1]
-        return self.causal and self.in_order and same_length and self._unrestricted
+        return self.causal and self._whole and self.pattern is None
+
+    @property
+    def leading(self) -> int:
+        """How many leading tokens see each other, where all else is as for ``only_causal``."""
+        if self.pattern is None or not (self.causal and self._whole):
+            return 0
+        narrows = self.pattern(self.q_positions[:, :1, None], self.k_positions[:, None, :1]) is not None
+        return 0 if narrows else min(self.pattern.prefix, self.k_positions.shape[-1])
 
     @property
     def everything(self) -> bool:
         """Whether each query sees every key, known without looking at the tensors."""
         last_query_only = self.in_order and self.q_positions.shape[-1] == 1
-        return (not self.causal or last_query_only) and self._unrestricted
+        return (not self.causal or last_query_only) and self._unmixed and self.pattern is None
 
     @property
-    def _unrestricted(self) -> bool:
-        restrictions = (self.pattern, self.q_documents, self.k_token_mask, self.prefix)
-        return all(restriction is None for restriction in restrictions)
+    def _whole(self) -> bool:
+        return self.in_order and self._unmixed and self.q_positions.shape[-1] == self.k_positions.shape[-1]
+
+    @property
+    def _unmixed(self) -> bool:
+        return self.q_documents is None and self.k_token_mask is None
+
+    @cached_property
+    def consecutive(self) -> bool:
+        """Whether the real tokens of each document stand side by side and positions count them one by one.
+
+        Looks at the tensors, unless positions are in order; False in doubt.
+        """
+        if self.in_order:
+            return True
+        offset = torch.arange(self.k_positions.shape[-1], device=self.k_positions.device) - self.k_positions
+        none = torch.iinfo(offset.dtype).min
+        if self.k_token_mask is not None:
+            offset = offset.expand_as(self.k_token_mask).masked_fill(~self.k_token_mask, none)
+        before = offset.cummax(dim=1).values[:, :-1]  # the offset of the last real token
+        fine = (offset[:, 1:] == before) | (offset[:, 1:] == none) | (before == none)
+        if self.k_documents is not None:
+            fine = fine | (self.k_documents.diff(dim=1) != 0)
+        return bool(fine.all())
 
     def dense(self) -> Tensor:
         """The mask as a tensor [B or 1, 1, T, S], True where attention is allowed."""
@@ -62,10 +112,10 @@ class Mask:
         allowed = torch.ones(1, q.shape[1], k.shape[2], dtype=torch.bool, device=q.device)
         if self.causal:
             allowed = k <= q
-        if self.prefix is not None:
-            allowed = allowed | (k < self.prefix[:, None, None])
         if self.pattern is not None:
-            permitted = self.pattern(q, k)
+            allowed = allowed | (k < self.pattern.prefix)
+            there, back = self.pattern(q, k), None if self.causal else self.pattern(k, q)
+            permitted = there if there is None or back is None else there | back
             allowed = allowed if permitted is None else allowed & permitted
         if self.q_documents is not None and self.k_documents is not None:
             allowed = allowed & (self.q_documents[:, :, None] == self.k_documents[:, None, :])

@@ -10,14 +10,17 @@ import torch
 from lightning_tx.components.positions.base import Positions
 from lightning_tx.core import registry
 from lightning_tx.core.context import Absent, Sublayer
-from lightning_tx.core.dims import Dims, PatternFunction, Role, Site, Stack
+from lightning_tx.core.dims import Dims, Role, Site, Stack
 from lightning_tx.core.errors import ConfigError, choices, nearest
+from lightning_tx.core.pattern import Pattern
 
 #: The groups a model is assembled from.
 GROUPS = ("positions", "attention", "pattern", "norm", "block", "feed_forward")
 #: Where in a layer an override may apply.
 SITES = ("self_attention", "cross_attention", "feed_forward")
 STACKS = ("encoder", "decoder")
+#: As many positions of a pattern are looked at when it is built.
+LONG_ENOUGH = 256
 
 Config = Mapping[str, Any]
 
@@ -55,7 +58,7 @@ class Parts:
         for role in roles:
             pattern = None
             if role == "self_attention":
-                pattern = self._pattern(stack, layer)
+                pattern = self._pattern(dims, stack, layer, causal)
             group = "feed_forward" if role == "feed_forward" else "attention"
             config = self.config(group, stack, layer, role)
             sublayer = self._create(group, config, dims, replace(site, role=role, pattern=pattern))
@@ -63,10 +66,23 @@ class Parts:
                 sublayers[role] = sublayer
         return self._create("block", self.config("block", stack, layer), dims, site, sublayers, make_norm)
 
-    def _pattern(self, stack: Stack, layer: int) -> PatternFunction | None:
-        pattern = self._create("pattern", self.config("pattern", stack, layer, "self_attention"))
-        probe = torch.zeros(1, 1, dtype=torch.long)
-        return None if pattern(probe, probe) is None else pattern
+    def _pattern(self, dims: Dims, stack: Stack, layer: int, causal: bool) -> Pattern | None:
+        """A layer's pattern; None where it restricts nothing."""
+        config = self.config("pattern", stack, layer, "self_attention")
+        pattern = self._create("pattern", config)
+        if isinstance(pattern, _Failed):
+            return None
+        positions = torch.arange(min(dims.max_seq_len, LONG_ENOUGH), device="cpu")
+        allowed = pattern(positions[:, None], positions)
+        if allowed is None:
+            return pattern if causal and pattern.prefix else None
+        blind = (~allowed.diagonal()).nonzero()[:, 0].tolist()
+        if blind:
+            self.problems.append(
+                f"pattern: {config['name']!r} does not let the token at position {blind[0]} look at itself, "
+                "as every pattern must."
+            )
+        return pattern
 
     def norm_maker(self, stack: Stack, layer: int | None) -> Any:
         """A function from a width to the norm of a layer, or of the stack's end for ``layer=None``."""

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,14 +9,23 @@ from torch import Tensor
 
 from lightning_tx.core.attend import attend
 from lightning_tx.core.masks import Mask
+from lightning_tx.core.pattern import Pattern
 
 B, H, T, K = 2, 4, 6, 5
 POSITIONS = torch.arange(T)[None]
 SLOPES = torch.tensor([0.7, 0.31, 0.1, 0.0], dtype=torch.float64)
 
 
-def near(q: Tensor, k: Tensor) -> Tensor:
-    return (q - k).abs() <= 2
+class Close(Pattern):
+    def __call__(self, q_positions: Tensor, k_positions: Tensor) -> Tensor:
+        return (q_positions - k_positions).abs() <= 2
+
+
+class Beginning(Pattern):
+    prefix = 3
+
+    def __call__(self, q_positions: Tensor, k_positions: Tensor) -> None:
+        return None
 
 
 def distance(q: Tensor, k: Tensor) -> Tensor:
@@ -27,15 +37,22 @@ MASKS: dict[str, Mask] = {
     for name, ingredients in {
         "full": {"causal": False},
         "causal": {"in_order": True},
-        "pattern": {"pattern": near, "causal": False},
-        "causal pattern": {"pattern": near},
+        "pattern": {"pattern": Close(), "causal": False},
+        "causal pattern": {"pattern": Close()},
         "right padding": {"k_token_mask": torch.arange(T)[None] < torch.tensor([[T], [3]])},
         "left padding": {"k_token_mask": torch.arange(T)[None] >= torch.tensor([[0], [3]])},
         "documents": {
             "q_documents": torch.tensor([[0, 0, 1, 1, 1, 2], [0, 0, 0, 0, 0, 0]]),
             "k_documents": torch.tensor([[0, 0, 1, 1, 1, 2], [0, 0, 0, 0, 0, 0]]),
         },
-        "prefix": {"prefix": torch.tensor([2, 4])},
+        "prefix": {"pattern": Beginning(), "in_order": True},
+        "prefix of documents": {
+            "pattern": Beginning(),
+            "q_positions": torch.tensor([[0, 1, 0, 1, 2, 3]]),
+            "k_positions": torch.tensor([[0, 1, 0, 1, 2, 3]]),
+            "q_documents": torch.tensor([[0, 0, 1, 1, 1, 1]]),
+            "k_documents": torch.tensor([[0, 0, 1, 1, 1, 1]]),
+        },
         "last queries": {"q_positions": POSITIONS[:, -2:], "in_order": True},
         "nothing to attend to": {"k_token_mask": torch.tensor([[1] * T, [0] * T]).bool()},
     }.items()
@@ -72,6 +89,29 @@ def random_qkv(mask: Mask, groups: int = H, value_width: int = K) -> tuple[Tenso
         torch.randn(shape, generator=generator, dtype=torch.float64).mul(2).requires_grad_(True) for shape in shapes
     )
     return q, k, v
+
+
+@pytest.mark.parametrize("bias", [None, distance])
+@pytest.mark.parametrize("groups", [1, H])
+@pytest.mark.parametrize("name", ["causal", "left padding", "last queries", "one query"])
+def test_a_prefix_is_seen_by_every_query_without_mask_and_bias(name: str, groups: int, bias: Any) -> None:
+    mask = MASKS["causal"] if name == "one query" else MASKS[name]
+    if name == "one query":
+        mask = replace(mask, q_positions=POSITIONS[:, -1:])
+    q, k, v = random_qkv(mask, groups)
+    prefix = torch.randn(2, 1, groups, 3, K, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def seen_by_all(q: Tensor, k: Tensor) -> Tensor:
+        added = torch.zeros(1, H, 1, 1, dtype=torch.float64) if bias is None else bias(q, k)
+        return torch.nn.functional.pad(added.expand(-1, -1, q.shape[1], k.shape[2]), (3, 0))
+
+    out = attend(q, k, v, mask, bias=bias, prefix=(prefix[0], prefix[1]))
+    longer_k, longer_v = (torch.cat([p.expand(B, -1, -1, -1), x], dim=2) for p, x in zip(prefix, (k, v), strict=True))
+    allowed = torch.nn.functional.pad(mask.dense(), (3, 0), value=True)
+    scores = torch.einsum("bhtk,bhsk->bhts", q, longer_k.repeat_interleave(H // groups, dim=1)) / math.sqrt(K)
+    scores = scores + seen_by_all(mask.q_positions[:, :, None], mask.k_positions[:, None, :])
+    weights = scores.masked_fill(~allowed, float("-inf")).softmax(dim=-1)
+    torch.testing.assert_close(out, weights @ longer_v.repeat_interleave(H // groups, dim=1), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("options", [{}, {"bias": distance}, {"scale": 0.3}], ids=["plain", "bias", "scale"])

@@ -85,3 +85,21 @@ def test_bytes_are_those_of_the_tokens_seen() -> None:
         cache.append("a", {"k": chunk, "v": chunk.half()})
     cache.once("cross", lambda: {"k": torch.zeros(B, 7)})
     assert cache.num_bytes == B * G * 6 * K * (4 + 2) + B * 7 * 4
+
+
+def test_only_what_is_still_needed_is_kept() -> None:
+    cache, whole = Cache(), torch.randn(2, 3, 40, 5)
+    for start in range(0, 40, 4):
+        new = whole[:, :, start : start + 4]
+        held = cache.append("site", {"k": new}, keep=7)["k"]
+        assert torch.equal(held, whole[:, :, max(0, start - 7) : start + 4])
+    assert cache.num_bytes == 2 * 3 * 11 * 5 * 4
+    cache.select(torch.tensor([1]))
+    assert torch.equal(cache.append("site", {"k": whole[1:, :, :1]}, keep=1)["k"][:, :, :1], whole[1:, :, -1:])
+
+
+def test_forgetting_costs_no_memory_as_a_sequence_grows() -> None:
+    cache = Cache()
+    for _ in range(1000):
+        cache.append("site", {"k": torch.zeros(1, 1, 1, 4)}, keep=8)
+    assert cache._layers["site"]["k"].buffer.shape[2] < 40

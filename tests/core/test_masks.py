@@ -6,23 +6,40 @@ import torch
 from torch import Tensor
 
 from lightning_tx.core.masks import Mask, positions_in_rows
+from lightning_tx.core.pattern import Pattern
 
 CPU = torch.device("cpu")
 
 
-def even_distance(q: Tensor, k: Tensor) -> Tensor:
-    return (q - k) % 2 == 0
+class EvenDistance(Pattern):
+    reach = 3
+
+    def __call__(self, q_positions: Tensor, k_positions: Tensor) -> Tensor:
+        return (q_positions - k_positions) % 2 == 0
 
 
-def everywhere(q: Tensor, k: Tensor) -> None:
-    return None
+class FromEven(Pattern):
+    """Not symmetric: only tokens at even positions look at others."""
+
+    def __call__(self, q_positions: Tensor, k_positions: Tensor) -> Tensor:
+        return (q_positions % 2 == 0) | (q_positions == k_positions)
+
+
+class Everywhere(Pattern):
+    def __init__(self, prefix: int = 0) -> None:
+        self.prefix = prefix
+
+    def __call__(self, q_positions: Tensor, k_positions: Tensor) -> None:
+        return None
 
 
 INGREDIENTS: dict[str, dict[str, Any]] = {
     "none": {},
     "causal": {"causal": True},
-    "pattern": {"pattern": even_distance},
-    "pattern of full attention": {"pattern": everywhere, "causal": True},
+    "pattern": {"pattern": EvenDistance()},
+    "pattern in one direction": {"pattern": FromEven()},
+    "causal pattern in one direction": {"pattern": FromEven(), "causal": True},
+    "pattern of full attention": {"pattern": Everywhere(), "causal": True},
     "left padding": {"k_token_mask": torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]).bool(), "causal": True},
     "right padding": {"k_token_mask": torch.tensor([[1, 1, 1, 0, 0], [1, 1, 1, 1, 0]]).bool()},
     "documents": {
@@ -30,7 +47,7 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
         "k_documents": torch.tensor([[0, 0, 1, 1, 2], [0, 0, 0, 0, 1]]),
         "causal": True,
     },
-    "prefix": {"prefix": torch.tensor([0, 3]), "causal": True},
+    "prefix": {"pattern": Everywhere(prefix=2), "causal": True},
 }
 
 
@@ -42,10 +59,12 @@ def may_attend(mask: Mask, b: int, t: int, s: int) -> bool:
 
     q, k = of(mask.q_positions, t), of(mask.k_positions, s)
     allowed = not mask.causal or k <= q
-    if mask.prefix is not None:
-        allowed = allowed or k < mask.prefix[b].item()
-    if mask.pattern is even_distance:
+    if mask.pattern is not None:
+        allowed = allowed or k < mask.pattern.prefix
+    if isinstance(mask.pattern, EvenDistance):
         allowed = allowed and abs(q - k) % 2 == 0
+    if isinstance(mask.pattern, FromEven):
+        allowed = allowed and (q % 2 == 0 or (k % 2 == 0 and not mask.causal) or q == k)
     if mask.q_documents is not None and mask.k_documents is not None:
         allowed = allowed and of(mask.q_documents, t) == of(mask.k_documents, s)
     if mask.k_token_mask is not None:
@@ -101,7 +120,7 @@ def test_within_narrows_by_a_pattern() -> None:
     positions = torch.arange(4)[None]
     mask = Mask(q_positions=positions, k_positions=positions, causal=True, in_order=True)
     assert mask.within(None) is mask
-    narrowed = mask.within(even_distance)
+    narrowed = mask.within(EvenDistance())
     assert not narrowed.only_causal
     assert narrowed.dense()[0, 0].int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1]]
 
@@ -130,3 +149,45 @@ def test_positions_count_real_tokens_of_each_document() -> None:
     expected = [counted(row, [0] * 12) for row in token_mask.tolist()]
     assert positions_in_rows(12, token_mask=token_mask, device=CPU).tolist() == expected
     assert positions_in_rows(12, device=CPU).tolist() == [list(range(12))]
+
+
+CONSECUTIVE: dict[str, tuple[bool, dict[str, Any]]] = {
+    "in order": (True, {"k_positions": torch.arange(6)[None], "in_order": True}),
+    "from anywhere": (True, {"k_positions": torch.arange(7, 13)[None]}),
+    "left padding": (
+        True,
+        {"k_positions": torch.tensor([[0, 0, 0, 1, 2, 3]]), "k_token_mask": torch.tensor([[0, 0, 1, 1, 1, 1]]).bool()},
+    ),
+    "right padding": (
+        True,
+        {"k_positions": torch.tensor([[0, 1, 2, 3, 3, 3]]), "k_token_mask": torch.tensor([[1, 1, 1, 1, 0, 0]]).bool()},
+    ),
+    "padding in the middle": (
+        False,
+        {"k_positions": torch.tensor([[0, 1, 1, 1, 2, 3]]), "k_token_mask": torch.tensor([[1, 1, 0, 0, 1, 1]]).bool()},
+    ),
+    "documents": (
+        True,
+        {"k_positions": torch.tensor([[0, 1, 2, 0, 1, 0]]), "k_documents": torch.tensor([[0, 0, 0, 1, 1, 2]])},
+    ),
+    "a jump": (False, {"k_positions": torch.tensor([[0, 1, 2, 4, 5, 6]])}),
+    "backwards": (False, {"k_positions": torch.tensor([[5, 4, 3, 2, 1, 0]])}),
+}
+
+
+@pytest.mark.parametrize(("expected", "ingredients"), CONSECUTIVE.values(), ids=CONSECUTIVE)
+def test_consecutive_positions_are_recognised(expected: bool, ingredients: dict[str, Any]) -> None:
+    mask = Mask(q_positions=ingredients["k_positions"], causal=True, **ingredients)
+    assert mask.consecutive is expected
+    counted = "k_token_mask" in ingredients or mask.in_order
+    # Only keys that no later query can look at may be forgotten.
+    assert mask.needed(EvenDistance()) == (2 if counted and expected else None)
+    assert mask.needed(FromEven()) is None
+
+
+def test_a_mask_of_the_last_keys_is_the_end_of_the_whole() -> None:
+    token_mask = torch.tensor([[0, 1, 1, 1, 1, 1]]).bool()
+    positions = torch.tensor([[0, 0, 1, 2, 3, 4]])
+    mask = Mask(q_positions=positions[:, -2:], k_positions=positions, causal=True, k_token_mask=token_mask)
+    assert torch.equal(mask.last_keys(4).dense(), mask.dense()[..., -4:])
+    assert mask.last_keys(6) is mask

@@ -60,8 +60,7 @@ class Attention(Sublayer):
             if ctx.cache is None:
                 return self.keys_values(memory_BSD, rotate)
             return ctx.cache.once(self.site.key, lambda: self.keys_values(memory_BSD, rotate))
-        new = self.keys_values(x_BTD, rotate)
-        return new if ctx.cache is None else ctx.cache.append(self.site.key, new)
+        return ctx.remember(self.site, self.keys_values(x_BTD, rotate))
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:

@@ -1,0 +1,215 @@
+"""Attention over the parts of a pattern: what they do not cover is never computed, nor held in memory.
+
+Each piece of a part runs by itself, and the results are merged by the logarithm of the sum of the exponentials of
+their scores. The backward pass of a piece, with the merged output and the merged logarithm, gives exactly its share of
+the gradient, so nothing else has to be kept.
+
+Source: the merge is that of Dao et al. 2022, arXiv:2205.14135, section 3; the patterns are those of Child et al. 2019,
+arXiv:1904.10509.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lightning_tx.core.masks import BiasFunction, Mask
+from lightning_tx.core.pattern import Columns
+from lightning_tx.core.sparse_layout import Layout, Piece, gather_rows
+
+#: Stands for the logarithm of zero; differences of it are numbers.
+NOTHING = -1e30
+
+Masks = Sequence[Callable[[], Tensor | None]]
+
+
+@torch.compiler.disable
+def sparse_attention(
+    q_BHTK: Tensor,
+    k_BHTK: Tensor,
+    v_BHTK: Tensor,
+    mask: Mask,
+    bias: BiasFunction | None,
+    scale: float,
+    dropout: float,
+) -> Tensor:
+    """Self-attention within a pattern that has parts; the arguments are those of ``attend``.
+
+    The keys are those of the queries' own tokens, and ``mask.consecutive`` holds.
+    """
+    assert mask.pattern is not None
+    layout = Layout(mask.pattern.parts(), mask)
+    q, k, v = (F.pad(x, (0, 0, 0, layout.padding)) if layout.padding else x for x in (q_BHTK, k_BHTK, v_BHTK))
+    sources = [k, v, *(pick(x) for pick in layout.columns for x in (k, v))]
+    masks = [partial(layout.mask, piece, bias, q.dtype) for piece in layout.pieces]
+    if _FLASH and q.device.type == "cpu" and dropout == 0 and not _learns(bias, mask):
+        out: Tensor = _Merged.apply(layout.pieces, masks, scale, q, *sources)  # pyright: ignore[reportAssignmentType]
+    else:
+        out = _merged(layout.pieces, masks, scale, dropout, q, sources)
+    out = out[:, :, : q_BHTK.shape[2]]
+    if not mask.causal:
+        for part in layout.parts:
+            if isinstance(part, Columns):
+                out = _with_rows(out, part, q_BHTK, k_BHTK, v_BHTK, mask, bias, scale, dropout)
+    return out
+
+
+def _with_rows(
+    out: Tensor,
+    part: Columns,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Mask,
+    bias: BiasFunction | None,
+    scale: float,
+    dropout: float,
+) -> Tensor:
+    """In an encoder, what everyone looks at looks at everyone: these queries are computed over all keys instead."""
+    chosen = part.chosen(mask.q_positions)
+    chosen = chosen if mask.k_token_mask is None else chosen & mask.k_token_mask
+    number = int(chosen.sum(dim=1).max())
+    index = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :number]
+    chosen, positions = chosen.gather(1, index), mask.q_positions.expand(len(index), -1).gather(1, index)
+    allowed = chosen[:, :, None].expand(-1, -1, k.shape[2])
+    if mask.q_documents is not None and mask.k_documents is not None:
+        allowed = allowed & (mask.q_documents.gather(1, index)[:, :, None] == mask.k_documents[:, None])
+    if mask.k_token_mask is not None:
+        allowed = allowed & mask.k_token_mask[:, None]
+    added = None if bias is None else bias(positions[:, :, None], mask.k_positions[:, None])
+    added = q.new_zeros(()) if added is None else added.to(q.dtype)
+    scores = torch.where(allowed[:, None], added, float("-inf"))
+    rows = F.scaled_dot_product_attention(gather_rows(q, index), k, v, scores, dropout, scale=scale)
+    rows = torch.where(chosen[:, None, :, None], rows, gather_rows(out, index))
+    where = index[:, None, :, None].expand_as(rows)
+    return out.scatter(2, where, rows)
+
+
+class _Merged(torch.autograd.Function):
+    """The fused kernel of the CPU on every piece."""
+
+    @staticmethod
+    def forward(ctx: Any, pieces: Sequence[Piece], masks: Masks, scale: float, q: Tensor, *sources: Tensor) -> Tensor:
+        rows, heads, length, _ = q.shape
+        # Memory order [B, T, H, K], so that the heads can be joined without a copy.
+        out = q.new_zeros(rows, length, heads, sources[1].shape[-1]).transpose(1, 2)
+        log_sum = q.new_full((rows, heads, length, 1), NOTHING)
+        for piece, make_mask in zip(pieces, masks, strict=True):
+            views = _views(piece, q, sources)
+            added = _flat_mask(make_mask(), views[0])
+            queries, key, value = map(_flat, views)
+            part_out, part_log = _forward(queries, key, value, added, scale)
+            if added is not None:  # the kernel calls the logarithm 0 where nothing is allowed
+                part_log = part_log.masked_fill(added.amax(dim=-1) == float("-inf"), NOTHING)
+            _merge(piece.queries(out), piece.queries(log_sum), part_out, part_log[..., None])
+        ctx.pieces, ctx.masks, ctx.scale = pieces, masks, scale
+        ctx.save_for_backward(q, *sources, out, log_sum.masked_fill_(log_sum < NOTHING / 2, 0.0))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        q, *sources, out, log_sum = ctx.saved_tensors
+        totals = [torch.zeros_like(x) for x in (q, *sources)]
+        for piece, make_mask in zip(ctx.pieces, ctx.masks, strict=True):
+            views = _views(piece, q, sources)
+            added = _flat_mask(make_mask(), views[0])
+            grad, whole, log = (_flat(piece.queries(x)) for x in (grads[0], out, log_sum))
+            queries, key, value = map(_flat, views)
+            part_grads = _backward(grad, queries, key, value, whole, log[..., 0], added, ctx.scale)
+            for target, part_grad in zip(_views(piece, totals[0], totals[1:]), part_grads, strict=True):
+                target.add_(part_grad.view(target.shape))
+        return None, None, None, *totals
+
+
+def _views(piece: Piece, q: Tensor, sources: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of a piece, [B, N, H, ·, ·] each."""
+    key, value = sources[2 * piece.source : 2 * piece.source + 2]
+    return piece.queries(q), piece.keys(key), piece.keys(value)
+
+
+def _merge(out: Tensor, log_sum: Tensor, part_out: Tensor, part_log: Tensor) -> None:
+    """Add a piece's share to the views [B, N, H, t, ·] of what was merged so far, in place."""
+    part_out, part_log = part_out.view(out.shape), part_log.view(log_sum.shape)
+    merged = torch.logaddexp(log_sum, part_log)
+    out.mul_((log_sum - merged).exp_()).addcmul_(part_out, (part_log - merged).exp_())
+    log_sum.copy_(merged)
+
+
+def _merged(
+    pieces: Sequence[Piece],
+    masks: Masks,
+    scale: float,
+    dropout: float,
+    q: Tensor,
+    sources: Sequence[Tensor],
+) -> Tensor:
+    """The same from elementary operations: for dropout, for a bias that learns, and for other devices."""
+    out = q.new_zeros(*q.shape[:3], sources[1].shape[-1])
+    log_sum = q.new_full((*q.shape[:3], 1), NOTHING)
+    for piece, make_mask in zip(pieces, masks, strict=True):
+        queries, key, value = _views(piece, q, sources)
+        scores = queries @ key.transpose(-1, -2) * scale
+        added = make_mask()
+        if added is not None:
+            scores = scores + added.clamp(min=NOTHING)  # the difference of infinities is no number
+        part_log = scores.logsumexp(dim=-1, keepdim=True)
+        weights = F.dropout((scores - part_log).exp(), dropout)
+        # A piece may leave out some queries, for which nothing is added.
+        whole_out, whole_log = torch.zeros_like(out), torch.full_like(log_sum, NOTHING)
+        piece.queries(whole_out).copy_(weights @ value)
+        piece.queries(whole_log).copy_(part_log)
+        merged = torch.logaddexp(log_sum, whole_log)
+        out = out * (log_sum - merged).exp() + whole_out * (whole_log - merged).exp()
+        log_sum = merged
+    return out.masked_fill(log_sum < NOTHING / 2, 0.0)
+
+
+def _learns(bias: BiasFunction | None, mask: Mask) -> bool:
+    """Whether a gradient must reach the bias, which the fused kernel has none for."""
+    if bias is None or not torch.is_grad_enabled():
+        return False
+    value = bias(mask.q_positions[:, :1, None], mask.k_positions[:, None, :1])
+    return value is not None and value.requires_grad
+
+
+def _forward(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return kernel(q, k, v, attn_mask=added, scale=scale)
+
+
+def _backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sum: Tensor, added: Tensor | None, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+    return kernel(grad, q, k, v, out, log_sum, 0.0, False, attn_mask=added, scale=scale)
+
+
+def _flat_mask(added: Tensor | None, queries: Tensor) -> Tensor | None:
+    """[B or 1, N or 1, H or 1, t, s] with its first two dimensions joined: as those of the queries, or one for all."""
+    if added is None or added.shape[:2] == (1, 1):
+        return None if added is None else added[0]
+    return added.expand(*queries.shape[:2], -1, -1, -1).flatten(0, 1)
+
+
+def _flat(x: Tensor) -> Tensor:
+    return x.flatten(0, 1)
+
+
+def _probe() -> bool:
+    """Whether this build of torch has the fused kernel, which is not part of its public interface, as used here."""
+    q, k, v, grad = torch.linspace(-1, 1, 4 * 8).view(4, 1, 1, 2, 4).unbind()
+    try:
+        out, log_sum = _forward(q, k, v, None, 1.0)
+        grads = _backward(grad, q, k, v, out, log_sum, None, 1.0)
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError):
+        return False
+    scores = q @ k.transpose(-1, -2)
+    weights = scores.softmax(dim=-1)
+    expected = (weights @ v, scores.logsumexp(dim=-1), weights.transpose(-1, -2) @ grad)
+    return all(torch.allclose(*pair, atol=1e-4) for pair in zip((out, log_sum, grads[2]), expected, strict=True))
+
+
+_FLASH = _probe()
