@@ -40,6 +40,8 @@ def test_every_parameter_gets_a_finite_gradient(topology: str, norm: str, block:
         attention = ATTENTIONS[(i + j) % len(ATTENTIONS)]
         if topology == "encoder_decoder" and attention == "none":
             continue  # nothing reads the encoder
+        if positions == "t5_relative" and attention == "none":
+            continue  # nothing asks for the bias
         parts = {"positions": positions, "norm": norm, "block": block, "feed_forward": feed_forward}
         sizes = TINY | DEPTHS[topology] | {"tie_embeddings": False}
         model = scrambled(build_model(config(topology, sizes=sizes, attention=attention, **parts)))
