@@ -54,27 +54,38 @@ class Rotary(Positions):
 
     def rotate(self, x_BHTK: Tensor, positions_BT: Tensor) -> Tensor:
         """Turn each pair of the last dimension; angles are computed in float32 at least."""
-        return self.rotation(positions_BT)(x_BHTK)
+        return self._turned(x_BHTK, *self._cos_sin(positions_BT, *self._width_and_dtype(x_BHTK)))
 
     def rotation(self, positions_BT: Tensor) -> Callable[[Tensor], Tensor]:
-        """:meth:`rotate` for all layers of one forward pass: sines and cosines are computed once."""
+        """:meth:`rotate` for all layers of one forward pass: cosines and sines are computed once."""
+        if torch.compiler.is_compiling():
+            # The compiler sees by itself what the layers share, and allows no writing from within a checkpoint.
+            return super().rotation(positions_BT)
         known: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
 
         def rotate(x_BHTK: Tensor) -> Tensor:
-            width = self._turning(x_BHTK.shape[-1])
-            dtype = torch.promote_types(x_BHTK.dtype, torch.float32)
-            if (width, dtype) not in known:
-                speed = self.frequencies(width, dtype=dtype, device=positions_BT.device)
-                angle = positions_BT[:, None, :, None] * speed
-                known[width, dtype] = angle.cos() * self.magnitude, angle.sin() * self.magnitude
-            cos, sin = known[width, dtype]
-            shape = {-2: (2, width // 2), -1: (width // 2, 2)}[self.pair_dim]
-            first, second = x_BHTK[..., :width].to(dtype).unflatten(-1, shape).unbind(self.pair_dim)
-            turned = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=self.pair_dim)
-            turned = turned.flatten(-2).to(x_BHTK.dtype)
-            return turned if width == x_BHTK.shape[-1] else torch.cat([turned, x_BHTK[..., width:]], dim=-1)
+            key = self._width_and_dtype(x_BHTK)
+            if key not in known:
+                known[key] = self._cos_sin(positions_BT, *key)
+            return self._turned(x_BHTK, *known[key])
 
         return rotate
+
+    def _width_and_dtype(self, x_BHTK: Tensor) -> tuple[int, torch.dtype]:
+        return self._turning(x_BHTK.shape[-1]), torch.promote_types(x_BHTK.dtype, torch.float32)
+
+    def _cos_sin(self, positions_BT: Tensor, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """[B or 1, 1, T, width / 2] each."""
+        angle = positions_BT[:, None, :, None] * self.frequencies(width, dtype=dtype, device=positions_BT.device)
+        return angle.cos() * self.magnitude, angle.sin() * self.magnitude
+
+    def _turned(self, x_BHTK: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        width = 2 * cos.shape[-1]
+        shape = {-2: (2, width // 2), -1: (width // 2, 2)}[self.pair_dim]
+        first, second = x_BHTK[..., :width].to(cos.dtype).unflatten(-1, shape).unbind(self.pair_dim)
+        turned = torch.stack([first * cos - second * sin, first * sin + second * cos], dim=self.pair_dim)
+        turned = turned.flatten(-2).to(x_BHTK.dtype)
+        return turned if width == x_BHTK.shape[-1] else torch.cat([turned, x_BHTK[..., width:]], dim=-1)
 
     def _turning(self, width: int) -> int:
         """How many of ``width`` dimensions turn."""
