@@ -14,10 +14,11 @@ from lightning_tx.core.registry import register
 class LatentAttention(Attention):
     """Heads whose keys and values are made from one small latent for each token: the latent is all a cache holds.
 
-    Positions cannot turn what is made from a latent that many queries share, so each query and key consists of two
-    parts: ``head_dim`` dimensions without rotation, and ``rope_head_dim`` that are rotated. Of the latter there is one
-    key for all heads, which the cache holds beside the latent. Where nothing rotates, in cross-attention and with
-    positions of another kind, that part is an ordinary key which all heads share.
+    A rotation of the keys would have to be repeated whenever they are made from the latent, and could not be moved
+    over to the queries. So each query and key consists of two parts: ``head_dim`` dimensions without rotation, and
+    ``rope_head_dim`` that are rotated. Of the latter there is one key for all heads, which the cache holds beside the
+    latent. Where nothing rotates, in cross-attention and with positions of another kind, that part is an ordinary key
+    which all heads share.
 
     A token's latent and shared key take ``kv_rank + rope_head_dim`` numbers of the cache, where G key/value heads take
     ``2 · G · head_dim``.

@@ -54,7 +54,8 @@ class T5Relative(Positions):
 
     def bias(self, q_positions: Tensor, k_positions: Tensor) -> Tensor:
         """The trained bias of each pair's bucket, [..., H, t, s]."""
-        return self.embedding(self.buckets(q_positions, k_positions)).movedim(-1, -3)
+        bias = self.embedding(self.buckets(q_positions, k_positions)).movedim(-1, -3)
+        return bias.contiguous()  # a GPU's kernels refuse a bias whose last dimension is not adjacent in memory
 
     def buckets(self, q_positions: Tensor, k_positions: Tensor) -> Tensor:
         """The bucket of each pair, [..., t, s]; in a causal stack the future falls into that of distance 0."""
