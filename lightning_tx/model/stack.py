@@ -1,7 +1,5 @@
 """A stack of layers: encoder or decoder, the part of a model that does not know about vocabularies."""
 
-from functools import partial
-
 from torch import Tensor, nn
 
 from lightning_tx.core.cache import Cache
@@ -62,7 +60,7 @@ class LayerStack(nn.Module):
         positions = mask.q_positions
         context = Context(
             mask=mask,
-            rotate=partial(self._rotate, positions),
+            rotate=self.positions.rotation(positions),
             bias=self.positions.bias,
             token_mask_BT=token_mask_BT,
             cache=cache,
@@ -74,9 +72,6 @@ class LayerStack(nn.Module):
             outputs.append(layer(x_BTD, context))
             x_BTD = outputs[-1].x
         return Output.gather(self.final_norm(x_BTD), outputs)
-
-    def _rotate(self, positions_BT: Tensor, x_BHTK: Tensor) -> Tensor:
-        return self.positions.rotate(x_BHTK, positions_BT)
 
     def _mask(
         self,

@@ -107,7 +107,7 @@ def test_completion_knows_commands_groups_choices_and_keys() -> None:
     assert candidates([], "re") == ["report"]
     assert "positions=rope" in candidates(["train"], "positions=")
     assert "model.d_model=" in candidates(["train", "positions=rope"], "model.d_")
-    assert candidates(["components"], "positions/r") == ["positions/rope"]
+    assert candidates(["components"], "positions/s") == ["positions/sinusoidal"]
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)

@@ -11,7 +11,14 @@ from lightning_tx.core.registry import GROUPS
 
 def test_a_group_choice_and_a_value_reach_the_plain_config() -> None:
     config = compose(["attention=mqa", "model.num_layers=2"])
-    assert config["attention"] == {"name": "multi_head", "num_kv_heads": 1, "bias": False, "dropout": 0.0}
+    assert config["attention"] == {
+        "name": "multi_head",
+        "num_kv_heads": 1,
+        "bias": False,
+        "output_bias": None,
+        "qk_norm": False,
+        "dropout": 0.0,
+    }
     assert config["model"]["num_layers"] == 2
     assert type(config["model"]) is dict
     assert "hydra" not in config

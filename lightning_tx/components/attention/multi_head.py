@@ -17,11 +17,13 @@ class MultiHeadAttention(Attention):
     ``num_kv_heads`` spans the family: as many as heads is multi-head attention (mha), one is multi-query (mqa).
 
     Source: Ainslie et al. 2023, arXiv:2305.13245; Vaswani et al. 2017, arXiv:1706.03762; Shazeer 2019,
-    arXiv:1911.02150.
+    arXiv:1911.02150; norms of queries and keys: Henry et al. 2020, arXiv:2010.04245, as in Qwen 3 and Gemma 3.
 
     Args:
         num_kv_heads: key/value heads (G), a divisor of ``num_heads``; null for as many as ``num_heads``.
-        bias: whether the four projections have a bias.
+        bias: whether the projections have a bias.
+        output_bias: whether ``o_proj`` has one (in Qwen 2 the other three alone do); null for as ``bias``.
+        qk_norm: whether each head's queries and keys pass a norm of the layer's kind before they are rotated.
         dropout: probability of dropping an attention weight in training.
 
     Raises:
@@ -35,6 +37,8 @@ class MultiHeadAttention(Attention):
         *,
         num_kv_heads: Annotated[int, Field(gt=0)] | None = None,
         bias: bool = False,
+        output_bias: bool | None = None,
+        qk_norm: bool = False,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__(dims, site, dropout)
@@ -51,15 +55,17 @@ class MultiHeadAttention(Attention):
         self.q_proj = nn.Linear(dims.d_model, q_width, bias=bias)
         self.k_proj = nn.Linear(dims.d_model, kv_width, bias=bias)
         self.v_proj = nn.Linear(dims.d_model, kv_width, bias=bias)
-        self.o_proj = nn.Linear(q_width, dims.d_model, bias=bias)
+        self.o_proj = nn.Linear(q_width, dims.d_model, bias=bias if output_bias is None else output_bias)
+        self.q_norm = site.make_norm(dims.head_dim) if qk_norm else nn.Identity()
+        self.k_norm = site.make_norm(dims.head_dim) if qk_norm else nn.Identity()
 
     def queries(self, x_BTD: Tensor, rotate: Rotate) -> Tensor:
         """Queries [B, H, T, K]."""
-        return rotate(split_heads(self.q_proj(x_BTD), self.num_heads))
+        return rotate(self.q_norm(split_heads(self.q_proj(x_BTD), self.num_heads)))
 
     def keys_values(self, source_BSD: Tensor, rotate: Rotate) -> dict[str, Tensor]:
         """Rotated keys and values, [B, G, S, K] each."""
         return {
-            "k": rotate(split_heads(self.k_proj(source_BSD), self.num_kv_heads)),
+            "k": rotate(self.k_norm(split_heads(self.k_proj(source_BSD), self.num_kv_heads))),
             "v": split_heads(self.v_proj(source_BSD), self.num_kv_heads),
         }

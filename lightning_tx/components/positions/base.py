@@ -1,5 +1,7 @@
 """The interface of the group ``positions``."""
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 
 from lightning_tx.core.dims import Dims, Site
@@ -27,6 +29,10 @@ class Positions(nn.Module):
     def rotate(self, x_BHTK: Tensor, positions_BT: Tensor) -> Tensor:
         """Turn queries or keys by their positions; latent attention calls it on a width of its own."""
         return x_BHTK
+
+    def rotation(self, positions_BT: Tensor) -> Callable[[Tensor], Tensor]:
+        """:meth:`rotate` for all layers of one forward pass; a component may keep in it what they share."""
+        return lambda x_BHTK: self.rotate(x_BHTK, positions_BT)
 
     def bias(self, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
         """What to add to the attention scores; None for nothing.

@@ -4,8 +4,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import Qwen3Config
+from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3RotaryEmbedding
 
 from lightning_tx.components.attention.multi_head import MultiHeadAttention
+from lightning_tx.components.positions.rope import Rope
 from lightning_tx.core.context import Memory
 from lightning_tx.core.errors import ConfigError
 from tests.components.places import DIMS, context, dims, randomise, site
@@ -116,11 +119,34 @@ def test_dropout_acts_in_training_alone() -> None:
     assert torch.equal(layer.eval()(x, context(T)).x, without)
 
 
-def test_a_head_may_be_wider_than_its_share() -> None:
-    layer = MultiHeadAttention(dims(head_dim=10), site(), num_kv_heads=2).double()
-    assert layer.q_proj.weight.shape == (H * 10, D)
-    assert layer.k_proj.weight.shape == (2 * 10, D)
-    assert layer(states(T), context(T)).x.shape == (B, T, D)
+@pytest.mark.parametrize("cross", [False, True])
+def test_queries_and_keys_are_normed_head_by_head_before_they_turn(cross: bool) -> None:
+    """As in Qwen 3, where a head is also wider than its share of d_model and keys are shared."""
+    wide, groups = 10, 2
+    place = site("cross_attention" if cross else "self_attention", make_norm=lambda k: nn.RMSNorm(k, eps=1e-6))
+    layer = MultiHeadAttention(dims(head_dim=wide), place, num_kv_heads=groups, qk_norm=True)
+    randomise(layer)
+    config = Qwen3Config(
+        hidden_size=D, num_attention_heads=H, num_key_value_heads=groups, head_dim=wide, attn_implementation="eager"
+    )
+    theirs = Qwen3Attention(config, layer_idx=0).eval()
+    theirs.load_state_dict(layer.state_dict())
+    x, positions = states(T).float(), torch.arange(T)[None]
+    if cross:  # to itself, without mask or rotation
+        expected, _ = theirs(x, (torch.ones(1, T, wide), torch.zeros(1, T, wide)), None)
+        found = layer(x, context(T, memory=Memory(x), rotate=lambda q: 2 * q)).x
+    else:
+        hidden = torch.full((T, T), -math.inf).triu(1)[None, None]
+        expected, _ = theirs(x, Qwen3RotaryEmbedding(config)(x, positions), hidden)
+        rotate = Rope(dims(head_dim=wide), site("positions")).rotation(positions)
+        found = layer(x, context(T, rotate=rotate)).x
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("bias", "output_bias", "expected"), [(True, False, "qkv"), (False, True, "o")])
+def test_the_output_may_differ_in_having_a_bias(bias: bool, output_bias: bool, expected: str) -> None:
+    names = dict(attention(bias=bias, output_bias=output_bias).named_parameters())
+    assert "".join(name[0] for name in names if name.endswith("bias")) == expected
 
 
 @pytest.mark.parametrize("num_kv_heads", [3, 8])

@@ -3,12 +3,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import LlamaConfig
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
+from transformers import GPTNeoXConfig
+from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXRotaryEmbedding, apply_rotary_pos_emb
 
 from lightning_tx.components.positions.rope import Rope
 from lightning_tx.core.errors import ConfigError
 from tests.components.places import dims, site
+from tests.components.positions.llama import turned_by_llama
 
 B, H, T, K = 2, 3, 10, 8
 POSITIONS = torch.stack([torch.arange(T), torch.arange(T) + 100])
@@ -39,12 +40,30 @@ def test_interleaved_pairs_turn_as_complex_numbers(base: float) -> None:
 @pytest.mark.parametrize("base", [10_000.0, 500_000.0])
 def test_half_pairs_turn_as_in_llama(base: float) -> None:
     x = random(torch.float32)
-    config = LlamaConfig(
-        hidden_size=H * K, num_attention_heads=H, rope_parameters={"rope_type": "default", "rope_theta": base}
-    )
-    cos, sin = LlamaRotaryEmbedding(config)(x, POSITIONS)
-    expected, _ = apply_rotary_pos_emb(x, x, cos, sin)
+    expected = turned_by_llama(x, POSITIONS, rope_type="default", rope_theta=base)
     torch.testing.assert_close(rope(base=base).rotate(x, POSITIONS), expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("fraction", [0.25, 0.5, 0.75, 1.0])
+def test_a_fraction_of_the_head_turns_as_in_gpt_neox(fraction: float) -> None:
+    x = random(torch.float32)
+    config = GPTNeoXConfig(
+        hidden_size=H * K,
+        num_attention_heads=H,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": fraction},
+    )
+    cos, sin = GPTNeoXRotaryEmbedding(config)(x, POSITIONS)
+    expected, _ = apply_rotary_pos_emb(x, x, cos, sin)
+    torch.testing.assert_close(rope(fraction=fraction).rotate(x, POSITIONS), expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("pairing", ["half", "interleaved"])
+def test_the_rest_of_the_head_stays(pairing: str) -> None:
+    x = random()
+    found = rope(pairing=pairing, fraction=0.5).rotate(x, POSITIONS)
+    assert torch.equal(found[..., K // 2 :], x[..., K // 2 :])
+    expected = rope(pairing=pairing).rotate(x[..., : K // 2], POSITIONS)
+    assert torch.equal(found[..., : K // 2], expected)
 
 
 def test_the_pairings_differ_by_a_permutation() -> None:
@@ -87,6 +106,13 @@ def test_other_widths_turn_too() -> None:
     torch.testing.assert_close(turned, x * angles.cos() + swapped * angles.sin(), rtol=0, atol=1e-12)
 
 
+def test_one_rotation_serves_several_widths_and_precisions() -> None:
+    component = rope()
+    rotate = component.rotation(POSITIONS)
+    for x in (random(), random()[..., :4], random().bfloat16(), random()):
+        assert torch.equal(rotate(x), component.rotate(x, POSITIONS))
+
+
 def test_low_precision_rounds_only_the_result() -> None:
     x = random().bfloat16()
     far = POSITIONS + 3000
@@ -98,3 +124,9 @@ def test_low_precision_rounds_only_the_result() -> None:
 def test_an_odd_head_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"model\.head_dim: 5 is odd"):
         Rope(dims(head_dim=5), site("positions"))
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.3, 0.375])
+def test_a_fraction_that_splits_a_pair_is_refused(fraction: float) -> None:
+    with pytest.raises(ConfigError, match=rf"^positions\.fraction: {fraction} of 8 dimensions is "):
+        rope(fraction=fraction)

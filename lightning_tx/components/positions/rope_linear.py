@@ -1,0 +1,42 @@
+import torch
+from torch import Tensor
+
+from lightning_tx.components.positions.rotary import Base, Factor, Fraction, Pairing, Rotary
+from lightning_tx.core.dims import Dims, Site
+from lightning_tx.core.registry import register
+
+
+@register("positions", "rope_linear")
+class LinearRope(Rotary):
+    """Rotary positions squeezed by a factor, so that a longer text fits into the angles known from training.
+
+    Every pair turns ``factor`` times more slowly, which is the same as dividing the positions.
+
+    Source: Chen et al. 2023, arXiv:2306.15595.
+
+    Args:
+        factor: how many times more slowly the pairs turn.
+        base: as for ``rope``.
+        pairing: as for ``rope``.
+        fraction: as for ``rope``.
+
+    Raises:
+        ConfigError: ``head_dim`` is odd, or the dimensions that turn are no even number.
+    """
+
+    def __init__(
+        self,
+        dims: Dims,
+        site: Site,
+        *,
+        factor: Factor = 4.0,
+        base: Base = 10_000.0,
+        pairing: Pairing = "half",
+        fraction: Fraction = 1.0,
+    ) -> None:
+        super().__init__(dims, site, base=base, pairing=pairing, fraction=fraction)
+        self.factor = factor
+
+    def frequencies(self, width: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """``base^(-2i/K) / factor``, [width / 2]."""
+        return super().frequencies(width, dtype=dtype, device=device) / self.factor

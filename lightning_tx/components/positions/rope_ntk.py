@@ -1,0 +1,45 @@
+import torch
+from torch import Tensor
+
+from lightning_tx.components.positions.rotary import Base, Factor, Fraction, Pairing, Rotary
+from lightning_tx.core.dims import Dims, Site
+from lightning_tx.core.registry import register
+
+
+@register("positions", "rope_ntk")
+class NtkRope(Rotary):
+    """Rotary positions with a larger base: the slowest pair is slowed down by a factor, the fastest not at all.
+
+    With ``base · factor^(K/(K-2))`` pair i turns ``factor^(2i/(K-2))`` times more slowly. The factor is fixed and does
+    not follow the length of the text, as the dynamic variant has it: there a key that a cache holds would be turned
+    by another angle than the keys that come after it.
+
+    Source: bloc97 2023, "NTK-Aware Scaled RoPE"; written down in Peng et al. 2023, arXiv:2309.00071, section 3.1.
+
+    Args:
+        factor: how many times more slowly the slowest pair turns.
+        base: as for ``rope``.
+        pairing: as for ``rope``.
+        fraction: as for ``rope``.
+
+    Raises:
+        ConfigError: ``head_dim`` is odd, or the dimensions that turn are no even number.
+    """
+
+    def __init__(
+        self,
+        dims: Dims,
+        site: Site,
+        *,
+        factor: Factor = 4.0,
+        base: Base = 10_000.0,
+        pairing: Pairing = "half",
+        fraction: Fraction = 1.0,
+    ) -> None:
+        super().__init__(dims, site, base=base, pairing=pairing, fraction=fraction)
+        self.factor = factor
+
+    def frequencies(self, width: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """``base^(-2i/K) / factor^(2i/(K-2))``, [width / 2]."""
+        share = torch.linspace(0, 1, width // 2, dtype=dtype, device=device)
+        return super().frequencies(width, dtype=dtype, device=device) / self.factor**share
