@@ -111,6 +111,11 @@ class EncoderDecoder(LanguageModel):
         )
         roles = ("self_attention", "cross_attention", "feed_forward")
         self.decoder = LayerStack(parts, dims, "decoder", roles, causal=True, depth=num_decoder_layers)
+        if parts.prefixes["decoder"]:
+            raise ConfigError(
+                f"pattern: the first {parts.prefixes['decoder']} tokens of the target would be seen before they are "
+                "written; a prefix is for model=decoder, where it holds the prompt."
+            )
 
     def encode(self, source_BS: Tensor, token_mask_BS: Tensor | None = None) -> tuple[Memory, Output]:
         """Source ids [B, S] to what the decoder reads; the output carries the encoder's losses and stats."""

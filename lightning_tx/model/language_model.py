@@ -68,10 +68,13 @@ class LanguageModel(nn.Module):
         lm_head: linear from D to V; shares the embedding's weight if tied.
         num_inputs: how many sequences of token ids ``forward`` takes.
         causal: whether a state depends on no later token of its sequence.
+        seen_ahead: leading tokens of each document that, though ``causal``, are seen by those before them, and that
+            are therefore not to be predicted.
     """
 
     num_inputs: ClassVar[int] = 1
     causal: ClassVar[bool]
+    seen_ahead: int = 0
 
     def __init__(
         self,

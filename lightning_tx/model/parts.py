@@ -33,7 +33,8 @@ class Parts:
 
         [{"layers": "1::2", "feed_forward": {"name": "moe"}}, {"site": "cross_attention", "attention": {...}}]
 
-    Later overrides win. Problems with the components met while building are collected in ``problems``, so that the
+    Later overrides win. ``prefixes`` tells for each stack how many leading tokens of a causal stack are seen by tokens
+    before them. Problems with the components met while building are collected in ``problems``, so that the
     model can report all of them at once.
     """
 
@@ -41,6 +42,7 @@ class Parts:
         self.configs = configs
         self.overrides = overrides
         self.problems: list[str] = []
+        self.prefixes: dict[Stack, int] = {}
         self._used: set[tuple[int, str]] = set()
 
     def positions(self, dims: Dims, stack: Stack, *, causal: bool, depth: int) -> Positions:
@@ -59,6 +61,8 @@ class Parts:
             pattern = None
             if role == "self_attention":
                 pattern = self._pattern(dims, stack, layer, causal)
+                ahead = 0 if pattern is None or not causal else pattern.prefix
+                self.prefixes[stack] = max(self.prefixes.get(stack, 0), ahead)
             group = "feed_forward" if role == "feed_forward" else "attention"
             config = self.config(group, stack, layer, role)
             sublayer = self._create(group, config, dims, replace(site, role=role, pattern=pattern))

@@ -84,6 +84,7 @@ class SingleStack(LanguageModel):
         )
         roles = ("self_attention", "feed_forward")
         self.stack = LayerStack(parts, dims, self.name, roles, causal=self.causal, depth=num_layers)
+        self.seen_ahead = parts.prefixes[self.name]
 
     def forward(
         self,

@@ -15,7 +15,7 @@ from lightning_tx.data.batch import Batch, BatchSize
 from lightning_tx.data.corpus import Corpus, SplitName, prepare
 from lightning_tx.data.packing import PackedBatches
 from lightning_tx.tasks.base import Loss, Task
-from lightning_tx.tasks.cross_entropy import cross_entropy_sum, perplexity, states_of
+from lightning_tx.tasks.cross_entropy import cross_entropy_sum, perplexity, states_of, without_seen
 from lightning_tx.tokenizers.base import Tokenizer
 
 
@@ -70,7 +70,8 @@ class CausalLM(Task):
         return PackedBatches(encoded, seq_len=max_seq_len, batch_size=batch.rows(max_seq_len), shuffle=False)
 
     def loss(self, net: nn.Module, batch: Batch) -> Loss:
-        """Cross-entropy, smoothed if asked for."""
+        """Cross-entropy, smoothed if asked for, of the tokens that the model has not seen."""
+        batch = without_seen(net, batch)
         output = states_of(net, batch)
         total = cross_entropy_sum(net, output.x, batch.targets_BT, self.label_smoothing)
         return Loss(total, batch.num_targets, output.losses, output.stats)
@@ -90,20 +91,24 @@ class Likelihood(Metric):
     full_state_update = False
     nats: Tensor
     targets: Tensor
+    tokens: Tensor
 
     def __init__(self, num_bytes: int) -> None:
         super().__init__()
         self.num_bytes = num_bytes
         self.add_state("nats", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("targets", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("tokens", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, net: nn.Module, batch: Batch) -> None:
         """Add the batch's targets."""
+        self.tokens += batch.num_targets
+        batch = without_seen(net, batch)
         self.nats += cross_entropy_sum(net, states_of(net, batch).x, batch.targets_BT)
         self.targets += batch.num_targets
 
     def compute(self) -> dict[str, float]:
-        """The three numbers, over all targets seen."""
-        nats, targets = float(self.nats), int(self.targets)
-        loss = nats / targets
-        return {"loss": loss, "perplexity": perplexity(loss), "bits_per_byte": nats / math.log(2) / self.num_bytes}
+        """The three numbers, over all targets seen; tokens of a prefix count in the bytes as if predicted as well."""
+        loss = float(self.nats) / int(self.targets)
+        bits_per_byte = loss * int(self.tokens) / math.log(2) / self.num_bytes
+        return {"loss": loss, "perplexity": perplexity(loss), "bits_per_byte": bits_per_byte}

@@ -1,8 +1,10 @@
 """A model's states, and their cross-entropy with the tokens they should predict."""
 
 import math
+from dataclasses import replace
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from lightning_tx.core.context import Output
@@ -18,6 +20,17 @@ def states_of(net: nn.Module, batch: Batch) -> Output:
         documents_BT=batch.documents_BT,
         token_mask_BT=batch.token_mask_BT,
     )
+
+
+def without_seen(net: nn.Module, batch: Batch) -> Batch:
+    """The batch without the targets that a prefix lets the model see."""
+    ahead = cast(LanguageModel, net).seen_ahead
+    if ahead == 0:
+        return batch
+    positions = batch.positions_BT
+    if positions is None:
+        positions = torch.arange(batch.tokens_BT.shape[1], device=batch.tokens_BT.device)[None]
+    return replace(batch, targets_BT=batch.targets_BT.masked_fill(positions + 1 < ahead, IGNORE))
 
 
 def target_states_of(net: nn.Module, batch: PairBatch) -> Output:

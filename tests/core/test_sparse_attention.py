@@ -104,8 +104,8 @@ def test_dropout_drops_weights_and_keeps_their_expectation() -> None:
     mask = Mask(causal=True, pattern=registry.create("pattern", PATTERNS["strided"]), **plain(64))
     q, k, v = (x.detach().float() for x in random_qkv(64))
     torch.manual_seed(0)
-    drawn = torch.stack([attend(q, k, v, mask, dropout=0.5) for _ in range(1000)])
-    error = (drawn.mean(dim=0) - attend(q, k, v, mask))[:, :, 1:] / (drawn.std(dim=0)[:, :, 1:] / 1000**0.5)
+    drawn = torch.stack([attend(q, k, v, mask, dropout=0.5) for _ in range(300)])
+    error = (drawn.mean(dim=0) - attend(q, k, v, mask))[:, :, 1:] / (drawn.std(dim=0)[:, :, 1:] / 300**0.5)
     assert drawn.std(dim=0)[:, :, 1:].min() > 0
     assert error.abs().max() < 6
 

@@ -48,19 +48,24 @@ class Attention(Sublayer):
         """Attend from the states [B, T, D] to the source and project back to [B, T, D]."""
         rotate = _unchanged if self.site.is_cross else ctx.rotate
         q_BHTK = self.queries(x_BTD, rotate)
-        k_BGSK, v_BGSK = self.expand(self._held(x_BTD, rotate, ctx))
+        k_BGSK, v_BGSK = self._memory(ctx) if self.site.is_cross else self._own(x_BTD, ctx)
         dropout = self.dropout if self.training else 0.0
         out_BHTK = ctx.attend(self.site, q_BHTK, k_BGSK, v_BGSK, scale=self.scale, dropout=dropout)
         return Output(self.o_proj(out_BHTK.transpose(1, 2).flatten(2)))
 
-    def _held(self, x_BTD: Tensor, rotate: Rotate, ctx: Context) -> dict[str, Tensor]:
-        if self.site.is_cross:
-            assert ctx.memory is not None
-            memory_BSD = ctx.memory.x_BSD
-            if ctx.cache is None:
-                return self.keys_values(memory_BSD, rotate)
-            return ctx.cache.once(self.site.key, lambda: self.keys_values(memory_BSD, rotate))
-        return ctx.remember(self.site, self.keys_values(x_BTD, rotate))
+    def _own(self, x_BTD: Tensor, ctx: Context) -> tuple[Tensor, Tensor]:
+        return self.expand(ctx.remember(self.site, self.keys_values(x_BTD, ctx.rotate)))
+
+    def _memory(self, ctx: Context) -> tuple[Tensor, Tensor]:
+        assert ctx.memory is not None
+        memory_BSD = ctx.memory.x_BSD
+
+        def project() -> dict[str, Tensor]:
+            k, v = self.expand(self.keys_values(memory_BSD, _unchanged))
+            return {"k": k, "v": v}
+
+        held = project() if ctx.cache is None else ctx.cache.once(self.site.key, project)
+        return held["k"], held["v"]
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:

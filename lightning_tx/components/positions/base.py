@@ -42,6 +42,7 @@ class Positions(nn.Module):
             k_positions: [..., 1, s].
 
         Returns:
-            [..., H, t, s] or None. Kernels may ask block by block, so an entry depends on its two positions alone.
+            [..., H, t, s] or None. Kernels may ask block by block and for one block in place of
+            others as far apart, so an entry depends on the difference of its two positions alone.
         """
         return None

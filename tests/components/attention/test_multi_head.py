@@ -8,6 +8,7 @@ from transformers import Qwen3Config
 from transformers.models.qwen3.modeling_qwen3 import Qwen3Attention, Qwen3RotaryEmbedding
 
 from lightning_tx.components.attention.multi_head import MultiHeadAttention
+from lightning_tx.components.pattern.local import Local
 from lightning_tx.components.positions.rope import Rope
 from lightning_tx.core.context import Memory
 from lightning_tx.core.errors import ConfigError
@@ -104,7 +105,7 @@ def test_bias_and_pattern_act_on_self_attention_alone() -> None:
     layer = attention()
     expected = layer.o_proj(layer.v_proj(x))
     torch.testing.assert_close(layer(x, context(T, bias=to_itself)).x, expected, rtol=0, atol=1e-12)
-    narrow = MultiHeadAttention(DIMS, site(pattern=lambda q, k: q == k)).double()
+    narrow = MultiHeadAttention(DIMS, site(pattern=Local(window=1))).double()
     narrow.load_state_dict(layer.state_dict())
     torch.testing.assert_close(narrow(x, context(T)).x, expected, rtol=0, atol=1e-12)
     cross = attention(cross=True)
