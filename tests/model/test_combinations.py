@@ -22,12 +22,21 @@ def combinations(*groups: str) -> list[tuple[str, ...]]:
     return list(itertools.product(*(registry.names(group) for group in groups)))
 
 
+def pairs(factors: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Combinations among which each two choices of different factors meet."""
+    found = []
+    for one, other in itertools.combinations(factors, 2):
+        for index, chosen in enumerate(itertools.product(factors[one], factors[other])):
+            others = {name: options[index % len(options)] for name, options in factors.items()}
+            found.append(others | dict(zip((one, other), chosen, strict=True)))
+    return found
+
+
 @pytest.mark.parametrize("topology", DEPTHS)
-def test_every_combination_builds(topology: str) -> None:
-    for positions, norm, block, feed_forward in combinations("positions", "norm", "block", "feed_forward"):
-        for attention in ATTENTIONS:
-            parts = {"positions": positions, "norm": norm, "block": block, "feed_forward": feed_forward}
-            build_model(config(topology, sizes=TINY | DEPTHS[topology], attention=attention, **parts), device="meta")
+def test_every_pair_of_components_builds(topology: str) -> None:
+    groups = ("positions", "norm", "block", "feed_forward")
+    for parts in pairs({"attention": ATTENTIONS} | {group: registry.names(group) for group in groups}):
+        build_model(config(topology, sizes=TINY | DEPTHS[topology], **parts), device="meta")
 
 
 @pytest.mark.parametrize(("norm", "block"), combinations("norm", "block"))
