@@ -1,7 +1,7 @@
 """The interface of the group ``block``."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -72,6 +72,12 @@ class Block(nn.Module):
         return Output.gather(self.layer(x_BTD, branches), outputs)
 
 
+def is_matrix_of(parameter: str, layers: Container[str]) -> bool:
+    """Whether a parameter, named as in a state dict, is the matrix of a layer with one of these names."""
+    layer, _, kind = parameter.rpartition(".")
+    return kind == "weight" and layer.rpartition(".")[2] in layers
+
+
 def writes_to_residual(parameter: str) -> bool:
     """Whether a parameter is the last matrix of a sublayer."""
-    return parameter.endswith(("o_proj.weight", "down_proj.weight"))
+    return is_matrix_of(parameter, ("o_proj", "down_proj"))

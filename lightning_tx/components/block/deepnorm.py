@@ -2,12 +2,12 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from lightning_tx.components.block.base import Block, Branch
+from lightning_tx.components.block.base import Block, Branch, is_matrix_of
 from lightning_tx.core.context import Sublayer
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.registry import register
 
-#: What starts smaller: the values, and all that writes to the residual stream. Queries and keys do not.
+#: Layers whose matrices start smaller. Those of queries and keys do not.
 _SCALED = ("v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -45,8 +45,7 @@ class DeepNorm(Block):
 
     def init_gain(self, parameter: str) -> float:
         """``beta`` for the matrices whose size bounds a layer's update, 1 for the others."""
-        module, _, kind = parameter.rpartition(".")
-        return self.beta if kind == "weight" and module.rpartition(".")[2] in _SCALED else 1.0
+        return self.beta if is_matrix_of(parameter, _SCALED) else 1.0
 
 
 def alpha_beta(dims: Dims, site: Site) -> tuple[float, float]:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_tx.components.attention.multi_head import MultiHeadAttention
-from lightning_tx.components.block.base import Block
+from lightning_tx.components.block.base import Block, writes_to_residual
 from lightning_tx.components.block.deepnorm import DeepNorm
 from lightning_tx.components.block.no_residual import NoResidual
 from lightning_tx.components.block.parallel import Parallel
@@ -171,3 +171,21 @@ def test_without_sublayers_nothing_happens(block: type[Block]) -> None:
     x, built = states(), block(DIMS, site("block"), {}, nn.LayerNorm)
     assert torch.equal(built(x, context(T)).x, x)
     assert list(built.parameters()) == []
+
+
+@pytest.mark.parametrize(
+    ("parameter", "writes"),
+    [
+        ("sublayers.self_attention.o_proj.weight", True),
+        ("sublayers.feed_forward.down_proj.weight", True),
+        ("sublayers.feed_forward.experts.down_proj.weight", True),
+        ("sublayers.feed_forward.down_proj.bias", False),
+        ("sublayers.self_attention.kv_down_proj.weight", False),
+        ("sublayers.self_attention.o_proj.lora_A", False),
+    ],
+)
+def test_the_last_matrix_of_a_sublayer_writes_to_the_residual_stream(parameter: str, writes: bool) -> None:
+    assert writes_to_residual(parameter) is writes
+    assert PreNorm(DIMS, site("block"), {"feed_forward": Affine("one", 1.0)}, nn.LayerNorm).init_gain(parameter) == (
+        2**-0.5 if writes else 1.0
+    )
