@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_tx.components.feed_forward.geglu import GEGLU
+from lightning_tx.components.feed_forward.geglu_tanh import GEGLUTanh
 from lightning_tx.components.feed_forward.gelu import GELU
 from lightning_tx.components.feed_forward.gelu_tanh import GELUTanh
 from lightning_tx.components.feed_forward.relu import ReLU
@@ -46,6 +47,7 @@ def silu(x: Tensor) -> Tensor:
         (SiLU, silu, False),
         (SwiGLU, silu, True),
         (GEGLU, gelu, True),
+        (GEGLUTanh, gelu_tanh, True),
     ],
 )
 def test_the_formula(component: type, activation: Callable[[Tensor], Tensor], gated: bool, bias: bool) -> None:
