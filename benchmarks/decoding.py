@@ -14,17 +14,18 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from lightning_tx.core import registry
 from lightning_tx.decoding.generate import generate
 from lightning_tx.model.build import build_model
+from lightning_tx.model.interop import gpt2
 from lightning_tx.model.language_model import LanguageModel
 
 LAYERS, WIDTH, HEADS, VOCABULARY = 4, 256, 4, 10_000
@@ -54,47 +55,9 @@ def models() -> tuple[LanguageModel, Any]:
         for parameter in theirs.parameters():
             parameter.mul_(3.0)  # away from a distribution that is flat
         theirs.transformer.wte.weight[: EOS + 1].zero_()  # the special tokens are never the best
-    sizes = {"d_model": WIDTH, "num_heads": HEADS, "num_layers": LAYERS, "max_seq_len": PROMPT + NEW}
-    ours = build_model(
-        {
-            "model": {"name": "decoder", **sizes, "vocab_size": VOCABULARY, "embedding_scale": 1.0},
-            "positions": {"name": "learned"},
-            "attention": {"name": "multi_head", "bias": True},
-            "pattern": {"name": "full"},
-            "norm": {"name": "layernorm"},
-            "block": {"name": "pre_norm"},
-            "feed_forward": {"name": "gelu", "bias": True},
-        }
-    ).eval()
-    own = dict(ours.named_parameters())
-    with torch.no_grad():
-        for name, value in renamed(theirs):
-            own[name][: len(value)].copy_(value)
+    ours = build_model(gpt2.config(theirs.config.to_dict())).eval()
+    ours.load_state_dict(gpt2.weights(theirs.state_dict()))
     return ours, theirs
-
-
-def renamed(theirs: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Their parameters by our names; their matrices are [inputs, outputs]."""
-    weights = dict(theirs.named_parameters())
-    yield "token_embedding.weight", weights["transformer.wte.weight"]
-    yield "stack.positions.embedding.weight", weights["transformer.wpe.weight"]
-    for kind in ("weight", "bias"):
-        yield f"stack.final_norm.{kind}", weights[f"transformer.ln_f.{kind}"]
-        for layer in range(LAYERS):
-            their, our = f"transformer.h.{layer}", f"stack.layers.{layer}"
-            attention, feed_forward = f"{our}.sublayers.self_attention", f"{our}.sublayers.feed_forward"
-            yield f"{our}.norms.self_attention.{kind}", weights[f"{their}.ln_1.{kind}"]
-            yield f"{our}.norms.feed_forward.{kind}", weights[f"{their}.ln_2.{kind}"]
-            projections = weights[f"{their}.attn.c_attn.{kind}"].chunk(3, dim=-1)
-            for name, value in zip("qkv", projections, strict=True):
-                yield f"{attention}.{name}_proj.{kind}", outputs_first(value)
-            yield f"{attention}.o_proj.{kind}", outputs_first(weights[f"{their}.attn.c_proj.{kind}"])
-            yield f"{feed_forward}.up_proj.{kind}", outputs_first(weights[f"{their}.mlp.c_fc.{kind}"])
-            yield f"{feed_forward}.down_proj.{kind}", outputs_first(weights[f"{their}.mlp.c_proj.{kind}"])
-
-
-def outputs_first(value: Tensor) -> Tensor:
-    return value.mT if value.ndim == 2 else value
 
 
 def timed(run: Callable[[], list[list[int]]]) -> tuple[float, list[list[int]]]:

@@ -14,6 +14,7 @@ from lightning_tx.core import registry
 from lightning_tx.decoding.generate import generate
 from lightning_tx.loading import LoadedRun, load_run
 from lightning_tx.model.generation import right_padded
+from lightning_tx.model.interop import marian
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.tokenizers.base import Tokenizer
 
@@ -44,36 +45,18 @@ def marian_of(model: LanguageModel, tokenizer: Tokenizer, max_positions: int) ->
             forced_eos_token_id=None,
         )
     ).eval()
-    own = theirs.state_dict()
     with torch.no_grad():
-        for name, value in model.named_parameters():
-            if name != "token_embedding.weight":
-                own[f"model.{_their_name(name)}"].copy_(value)
-        own["model.shared.weight"].copy_(model.token_embedding.weight)
+        own = model.state_dict()
+        for name, value in marian.renamed(theirs.state_dict()).items():
+            if name in own:  # all but the bias of the output projection, which is zero
+                value.copy_(own[name])
         nothing = torch.zeros(1, max_positions, dims.d_model)
         for stack in ("encoder", "decoder"):
-            positions = model.get_submodule(stack).positions
-            own[f"model.{stack}.embed_positions.weight"].copy_(
-                positions.embed(nothing, torch.arange(max_positions)[None])[0]
-            )
+            table = model.get_submodule(stack).positions.embed(nothing, torch.arange(max_positions)[None])[0]
+            theirs.get_submodule(f"model.{stack}").embed_positions.weight.copy_(table)
     never = [tokenizer.bos_id, *range(model.vocab_size, dims.vocab_size)]
     theirs.generation_config.bad_words_ids = [[each] for each in {*never, tokenizer.pad_id}]
     return theirs
-
-
-def _their_name(name: str) -> str:
-    for ours, theirs in (
-        ("norms.self_attention", "self_attn_layer_norm"),
-        ("norms.cross_attention", "encoder_attn_layer_norm"),
-        ("norms.feed_forward", "final_layer_norm"),
-        ("sublayers.self_attention", "self_attn"),
-        ("sublayers.cross_attention", "encoder_attn"),
-        ("sublayers.feed_forward.up_proj", "fc1"),
-        ("sublayers.feed_forward.down_proj", "fc2"),
-        ("o_proj", "out_proj"),
-    ):
-        name = name.replace(ours, theirs)
-    return name
 
 
 def compare(run: LoadedRun, sentences: list[str], repeats: int) -> bool:
@@ -89,7 +72,7 @@ def compare(run: LoadedRun, sentences: list[str], repeats: int) -> bool:
         def ours(decoding: Any = decoding) -> list[list[int]]:
             return generate(run.model, sources, decoding, **special, max_new_tokens=MAX_NEW, batch_size=ROWS).sequences
 
-        def marian(beams: int = beams) -> list[list[int]]:
+        def by_marian(beams: int = beams) -> list[list[int]]:
             return [row for start in range(0, len(sources), ROWS) for row in _generated(start, beams)]
 
         def _generated(start: int, beams: int) -> list[list[int]]:
@@ -107,7 +90,7 @@ def compare(run: LoadedRun, sentences: list[str], repeats: int) -> bool:
         seconds: dict[str, list[float]] = {"ours": [], "marian": []}
         outputs: dict[str, list[list[int]]] = {}
         for _ in range(repeats):
-            for side, translate in (("ours", ours), ("marian", marian)):
+            for side, translate in (("ours", ours), ("marian", by_marian)):
                 seconds[side].append(_timed(translate, outputs, side))
         medians = {side: statistics.median(found) for side, found in seconds.items()}
         ratio = medians["marian"] / medians["ours"]

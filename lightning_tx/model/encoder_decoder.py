@@ -43,6 +43,7 @@ class EncoderDecoder(LanguageModel):
         tie_embeddings: whether the output projection shares the target embedding's weight.
         output_bias: whether the output projection has a bias.
         embedding_scale: factor on the embedding; null for ``sqrt(d_model)``.
+        embedding_norm: whether the embedded tokens, positions added, pass a norm before the first layer, as in BERT.
         embedding_std: the embedding's standard deviation at the start; null for ``d_model^-0.5``.
         linear_std: that of linear layers; null for ``1 / sqrt(inputs)``.
         overrides: other components for some layers or sites.
@@ -72,6 +73,7 @@ class EncoderDecoder(LanguageModel):
         tie_embeddings: bool = True,
         output_bias: bool = False,
         embedding_scale: Annotated[float, Field(gt=0)] | None = None,
+        embedding_norm: bool = False,
         embedding_std: Annotated[float, Field(gt=0)] | None = None,
         linear_std: Annotated[float, Field(gt=0)] | None = None,
         overrides: list[dict[str, Any]] = [],  # noqa: B006
@@ -107,10 +109,23 @@ class EncoderDecoder(LanguageModel):
             size = known_vocab_size("model.source_vocab_size", source_vocab_size, source_tokenizer_size or vocab_size)
             self.source_embedding = nn.Embedding(padded(size, vocab_multiple), dims.d_model)
         self.encoder = LayerStack(
-            parts, dims, "encoder", ("self_attention", "feed_forward"), causal=False, depth=num_encoder_layers
+            parts,
+            dims,
+            "encoder",
+            ("self_attention", "feed_forward"),
+            causal=False,
+            depth=num_encoder_layers,
+            embedding_norm=embedding_norm,
         )
-        roles = ("self_attention", "cross_attention", "feed_forward")
-        self.decoder = LayerStack(parts, dims, "decoder", roles, causal=True, depth=num_decoder_layers)
+        self.decoder = LayerStack(
+            parts,
+            dims,
+            "decoder",
+            ("self_attention", "cross_attention", "feed_forward"),
+            causal=True,
+            depth=num_decoder_layers,
+            embedding_norm=embedding_norm,
+        )
         if parts.prefixes["decoder"]:
             raise ConfigError(
                 f"pattern: the first {parts.prefixes['decoder']} tokens of the target would be seen before they are "

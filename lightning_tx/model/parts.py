@@ -90,8 +90,8 @@ class Parts:
 
     def norm_maker(self, stack: Stack, layer: int | None) -> Any:
         """A function from a width to the norm of a layer, or of the stack's end for ``layer=None``."""
-        config = self.config("norm", stack, layer)
-        return lambda width: self._create("norm", config, width)
+        # Looked up when asked for one: where no norm is made, an override of it applies nowhere.
+        return lambda width: self._create("norm", self.config("norm", stack, layer), width)
 
     def config(self, group: str, stack: Stack, layer: int | None, role: Role | None = None) -> Config:
         """The config of a group at one place; ``layer=None`` is what a stack has once."""

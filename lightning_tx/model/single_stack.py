@@ -31,6 +31,7 @@ class SingleStack(LanguageModel):
         tie_embeddings: whether the output projection shares the embedding's weight.
         output_bias: whether the output projection has a bias.
         embedding_scale: factor on the embedding; null for ``sqrt(d_model)``.
+        embedding_norm: whether the embedded tokens, positions added, pass a norm before the first layer, as in BERT.
         embedding_std: the embedding's standard deviation at the start; null for ``d_model^-0.5``.
         linear_std: that of linear layers; null for ``1 / sqrt(inputs)``.
         overrides: other components for some layers or sites.
@@ -55,6 +56,7 @@ class SingleStack(LanguageModel):
         tie_embeddings: bool = True,
         output_bias: bool = False,
         embedding_scale: Annotated[float, Field(gt=0)] | None = None,
+        embedding_norm: bool = False,
         embedding_std: Annotated[float, Field(gt=0)] | None = None,
         linear_std: Annotated[float, Field(gt=0)] | None = None,
         overrides: list[dict[str, Any]] = [],  # noqa: B006
@@ -83,7 +85,9 @@ class SingleStack(LanguageModel):
             linear_std=linear_std,
         )
         roles = ("self_attention", "feed_forward")
-        self.stack = LayerStack(parts, dims, self.name, roles, causal=self.causal, depth=num_layers)
+        self.stack = LayerStack(
+            parts, dims, self.name, roles, causal=self.causal, depth=num_layers, embedding_norm=embedding_norm
+        )
         self.seen_ahead = parts.prefixes[self.name]
 
     def forward(

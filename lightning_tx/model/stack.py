@@ -12,7 +12,7 @@ from lightning_tx.model.parts import Parts
 
 
 class LayerStack(nn.Module):
-    """Positions, layers and the final norm, if the last block wants one.
+    """Positions, layers and the final norm, if the last block wants one; a norm of the embedding, if asked for.
 
     Args:
         parts: where the components come from.
@@ -21,20 +21,31 @@ class LayerStack(nn.Module):
         roles: the sublayers of each layer, in order.
         causal: whether self-attention looks at the past only.
         depth: number of layers.
+        embedding_norm: whether the embedded tokens pass a norm before the first layer, once their positions are added.
     """
 
     def __init__(
-        self, parts: Parts, dims: Dims, stack: Stack, roles: tuple[Role, ...], *, causal: bool, depth: int
+        self,
+        parts: Parts,
+        dims: Dims,
+        stack: Stack,
+        roles: tuple[Role, ...],
+        *,
+        causal: bool,
+        depth: int,
+        embedding_norm: bool = False,
     ) -> None:
         super().__init__()
         self.causal = causal
         self.positions = parts.positions(dims, stack, causal=causal, depth=depth)
+        make_norm = parts.norm_maker(stack, None)
+        self.embedding_norm = make_norm(dims.d_model) if embedding_norm else nn.Identity()
         self.dropout = Dropout(dims.dropout)
         self.layers = nn.ModuleList(
             parts.block(dims, stack, layer, roles, causal=causal, depth=depth) for layer in range(depth)
         )
         last = self.layers[-1]
-        self.final_norm = parts.norm_maker(stack, None)(dims.d_model) if last.needs_final_norm else nn.Identity()
+        self.final_norm = make_norm(dims.d_model) if last.needs_final_norm else nn.Identity()
 
     def forward(
         self,
@@ -66,7 +77,7 @@ class LayerStack(nn.Module):
             cache=cache,
             memory=memory,
         )
-        x_BTD = self.dropout(self.positions.embed(x_BTD, positions))
+        x_BTD = self.dropout(self.embedding_norm(self.positions.embed(x_BTD, positions)))
         outputs: list[Output] = []
         for layer in self.layers:
             outputs.append(layer(x_BTD, context))

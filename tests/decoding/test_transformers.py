@@ -8,9 +8,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from lightning_tx.decoding.generate import generate
 from lightning_tx.model.build import build_model
+from lightning_tx.model.interop import gpt2
 from tests.decoding.models import BOS, PAD, strategy
-from tests.model.configs import config, scrambled
-from tests.model.test_decoder import SIZES, D, F, H, L, V, from_gpt2, load
+from tests.model.configs import scrambled
 
 PROMPTS = [[3, 9, 4], [17], [33, 60, 4, 5, 6], [12, 13, 14], [50, 51], [7, 7, 7, 7], [20, 40, 3]]
 NEW = 14
@@ -20,29 +20,23 @@ SPECIAL: dict[str, Any] = {"pad_id": PAD, "bos_id": BOS, "eos_id": EOS}
 
 @pytest.fixture(scope="module")
 def pair() -> tuple[Any, Any]:
-    ours = build_model(
-        config(
-            sizes=SIZES | {"max_seq_len": 32},
-            positions="learned",
-            attention={"bias": True},
-            feed_forward={"name": "gelu", "bias": True},
-        )
-    )
     theirs: Any = GPT2LMHeadModel(
         GPT2Config(
-            vocab_size=V,
+            vocab_size=64,
             n_positions=32,
-            n_embd=D,
-            n_layer=L,
-            n_head=H,
-            n_inner=F,
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            n_inner=48,
             activation_function="gelu",
             bos_token_id=BOS,
             eos_token_id=EOS,
             pad_token_id=PAD,
         )
     )
-    load(ours, from_gpt2(scrambled(theirs, std=0.2)))
+    scrambled(theirs, std=0.2)
+    ours = build_model(gpt2.config(theirs.config.to_dict()))
+    ours.load_state_dict(gpt2.weights(theirs.state_dict()))
     return ours.double().eval(), theirs.double().eval()
 
 

@@ -103,6 +103,13 @@ def test_an_override_that_applies_nowhere_is_an_error(override: dict[str, Any]) 
     assert "applies nowhere" in problem
 
 
+def test_a_norm_for_a_layer_without_norms_is_one_of_them() -> None:
+    norm = {"name": "rmsnorm"}
+    build({"layers": 0, "norm": norm, "block": {"name": "parallel"}})
+    (problem,) = problems({"layers": 0, "norm": norm, "block": {"name": "rezero"}})
+    assert "its norm applies nowhere" in problem
+
+
 @pytest.mark.parametrize(
     ("override", "key", "word"),
     [

@@ -1,7 +1,7 @@
 """The interface of the group ``block``."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -14,13 +14,18 @@ Branch = Callable[[Tensor], Tensor]
 
 
 class Block(nn.Module):
-    """One layer: runs its sublayers in order and owns how residuals and norms are placed, nothing else.
+    """One layer: runs its sublayers and owns how residuals and norms are placed, nothing else.
 
-    A component writes :meth:`residual`. It is given ready-made sublayers by role (``self_attention``,
-    ``cross_attention``, ``feed_forward``; those that exist, in this order) and one norm a sublayer.
+    It is given ready-made sublayers by role (``self_attention``, ``cross_attention``, ``feed_forward``; those that
+    exist, in this order). A component writes :meth:`residual`, the step of one sublayer, or :meth:`layer` where they
+    do not run one after the other, and says in :meth:`norm_names` which norms it has; a norm that it never calls is
+    not to be there.
 
     Attributes:
         needs_final_norm: whether the stack must normalise what comes out of its last block.
+        sublayers: the sublayers by role.
+        norms: the norms by name.
+        depth: number of layers in the stack.
     """
 
     needs_final_norm: ClassVar[bool]
@@ -31,12 +36,22 @@ class Block(nn.Module):
         super().__init__()
         self.depth = site.depth
         self.sublayers = nn.ModuleDict(sublayers)
-        self.norms = nn.ModuleDict({role: make_norm(dims.d_model) for role in sublayers})
+        self.norms = nn.ModuleDict({name: make_norm(dims.d_model) for name in self.norm_names(list(sublayers))})
         self.dropout = Dropout(dims.dropout)
 
+    def norm_names(self, roles: list[str]) -> Iterable[str]:
+        """The norms of a block with these sublayers: one for each, called like it, unless told otherwise."""
+        return roles
+
     @abstractmethod
-    def residual(self, x_BTD: Tensor, norm: nn.Module, branch: Branch) -> Tensor:
-        """One sublayer's step: combine the states with ``branch`` (sublayer, then dropout) and its norm."""
+    def residual(self, x_BTD: Tensor, role: str, branch: Branch) -> Tensor:
+        """The step of one sublayer: combine the states with ``branch`` (sublayer, then dropout) and its norms."""
+
+    def layer(self, x_BTD: Tensor, branches: Mapping[str, Branch]) -> Tensor:
+        """The states after all sublayers: their steps, one after the other, unless told otherwise."""
+        for role, branch in branches.items():
+            x_BTD = self.residual(x_BTD, role, branch)
+        return x_BTD
 
     def init_gain(self, parameter: str) -> float:
         """Factor on the initial value of a parameter of this block, named as in its state dict."""
@@ -45,16 +60,24 @@ class Block(nn.Module):
     def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
         """Run every sublayer on the states [B, T, D] and collect losses and stats."""
         outputs: list[Output] = []
-        for role, sublayer in self.sublayers.items():
 
-            def branch(states: Tensor, sublayer: nn.Module = sublayer) -> Tensor:
+        def run(sublayer: nn.Module) -> Branch:
+            def branch(states: Tensor) -> Tensor:
                 outputs.append(sublayer(states, ctx))
                 return self.dropout(outputs[-1].x)
 
-            x_BTD = self.residual(x_BTD, self.norms[role], branch)
-        return Output.gather(x_BTD, outputs)
+            return branch
+
+        branches = {role: run(sublayer) for role, sublayer in self.sublayers.items()}
+        return Output.gather(self.layer(x_BTD, branches), outputs)
+
+
+def is_matrix_of(parameter: str, layers: Container[str]) -> bool:
+    """Whether a parameter, named as in a state dict, is the matrix of a layer with one of these names."""
+    layer, _, kind = parameter.rpartition(".")
+    return kind == "weight" and layer.rpartition(".")[2] in layers
 
 
 def writes_to_residual(parameter: str) -> bool:
     """Whether a parameter is the last matrix of a sublayer."""
-    return parameter.endswith(("o_proj.weight", "down_proj.weight"))
+    return is_matrix_of(parameter, ("o_proj", "down_proj"))

@@ -1,4 +1,4 @@
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_tx.components.block.base import Block, Branch
 from lightning_tx.core.registry import register
@@ -13,6 +13,6 @@ class NoResidual(Block):
 
     needs_final_norm = True
 
-    def residual(self, x_BTD: Tensor, norm: nn.Module, branch: Branch) -> Tensor:
+    def residual(self, x_BTD: Tensor, role: str, branch: Branch) -> Tensor:
         """``branch(norm(x))``."""
-        return branch(norm(x_BTD))
+        return branch(self.norms[role](x_BTD))

@@ -1,4 +1,4 @@
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_tx.components.block.base import Block, Branch, writes_to_residual
 from lightning_tx.core.registry import register
@@ -15,9 +15,9 @@ class PreNorm(Block):
 
     needs_final_norm = True
 
-    def residual(self, x_BTD: Tensor, norm: nn.Module, branch: Branch) -> Tensor:
+    def residual(self, x_BTD: Tensor, role: str, branch: Branch) -> Tensor:
         """``x + branch(norm(x))``."""
-        return x_BTD + branch(norm(x_BTD))
+        return x_BTD + branch(self.norms[role](x_BTD))
 
     def init_gain(self, parameter: str) -> float:
         """``1 / sqrt(sublayers of the whole stack)`` for matrices that write to the residual stream."""

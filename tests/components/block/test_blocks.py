@@ -5,10 +5,14 @@ import torch
 from torch import Tensor, nn
 
 from lightning_tx.components.attention.multi_head import MultiHeadAttention
-from lightning_tx.components.block.base import Block
+from lightning_tx.components.block.base import Block, writes_to_residual
+from lightning_tx.components.block.deepnorm import DeepNorm
 from lightning_tx.components.block.no_residual import NoResidual
+from lightning_tx.components.block.parallel import Parallel
 from lightning_tx.components.block.post_norm import PostNorm
 from lightning_tx.components.block.pre_norm import PreNorm
+from lightning_tx.components.block.rezero import ReZero
+from lightning_tx.components.block.sandwich import Sandwich
 from lightning_tx.components.feed_forward.relu import ReLU
 from lightning_tx.core.context import Context, Output, Sublayer
 from lightning_tx.core.dropout import Dropout
@@ -40,29 +44,75 @@ def stub_block(block: type[Block], dropout: float = 0.0) -> Block:
     return built
 
 
-Step = Callable[[Tensor, Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]], Tensor]
+Map = Callable[[Tensor], Tensor]
+ALL: list[type[Block]] = [PreNorm, PostNorm, NoResidual, Sandwich, Parallel, ReZero, DeepNorm]
+ONE_EACH = {"self_attention", "feed_forward"}
 
-FORMULAS: list[tuple[type[Block], Step]] = [
-    (PreNorm, lambda x, f, norm: x + f(norm(x))),
-    (PostNorm, lambda x, f, norm: norm(x + f(x))),
-    (NoResidual, lambda x, f, norm: f(norm(x))),
+
+def first(x: Tensor) -> Tensor:
+    return 2 * x.roll(1, -1) + 1
+
+
+def second(x: Tensor) -> Tensor:
+    return -3 * x.roll(1, -1) + 1
+
+
+def norm_of(built: Block, name: str) -> Map:
+    weight, bias = built.get_parameter(f"norms.{name}.weight"), built.get_parameter(f"norms.{name}.bias")
+    return lambda y: (y - y.mean(-1, True)) / (y.var(-1, correction=0, keepdim=True) + 1e-5).sqrt() * weight + bias
+
+
+# The step of one sublayer f, from what the block holds for its role.
+STEPS: list[tuple[type[Block], Callable[[Block, str, Map, Tensor], Tensor]]] = [
+    (PreNorm, lambda block, role, f, x: x + f(norm_of(block, role)(x))),
+    (PostNorm, lambda block, role, f, x: norm_of(block, role)(x + f(x))),
+    (NoResidual, lambda block, role, f, x: f(norm_of(block, role)(x))),
+    (Sandwich, lambda block, role, f, x: x + norm_of(block, f"{role}_after")(f(norm_of(block, role)(x)))),
+    (ReZero, lambda block, role, f, x: x + block.get_parameter(f"alphas.{role}") * f(x)),
+    (DeepNorm, lambda block, role, f, x: norm_of(block, role)(4**0.25 * x + f(x))),  # a decoder of 2 layers
 ]
 
 
-@pytest.mark.parametrize(("block", "step"), FORMULAS)
-def test_the_formula(block: type[Block], step: Step) -> None:
+@pytest.mark.parametrize(("block", "step"), STEPS)
+def test_the_formula(block: type[Block], step: Callable[[Block, str, Map, Tensor], Tensor]) -> None:
     built, x = stub_block(block), states()
-
-    def norm(role: str) -> Callable[[Tensor], Tensor]:
-        weight, bias = built.get_parameter(f"norms.{role}.weight"), built.get_parameter(f"norms.{role}.bias")
-        return lambda y: (y - y.mean(-1, True)) / (y.var(-1, correction=0, keepdim=True) + 1e-5).sqrt() * weight + bias
-
-    y = step(x, lambda z: 2 * z.roll(1, -1) + 1, norm("self_attention"))
-    y = step(y, lambda z: -3 * z.roll(1, -1) + 1, norm("feed_forward"))
+    y = step(built, "feed_forward", second, step(built, "self_attention", first, x))
     torch.testing.assert_close(built(x, context(T)).x, y, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("block", [PreNorm, PostNorm, NoResidual])
+def test_the_formula_of_parallel() -> None:
+    built, x = stub_block(Parallel), states()
+    normed = norm_of(built, "shared")(x)
+    torch.testing.assert_close(built(x, context(T)).x, x + first(normed) + second(normed), rtol=0, atol=1e-11)
+
+
+def test_parallel_sets_cross_attention_beside_the_others() -> None:
+    roles = ("self_attention", "cross_attention", "feed_forward")
+    sublayers: dict[str, Sublayer] = {
+        role: Affine(role, factor) for role, factor in zip(roles, (2, 5, -3), strict=True)
+    }
+    built, x = Parallel(DIMS, site("block"), sublayers, nn.LayerNorm).double(), states()
+    randomise(built)
+    normed = norm_of(built, "shared")(x)
+    expected = x + first(normed) + (5 * normed.roll(1, -1) + 1) + second(normed)
+    torch.testing.assert_close(built(x, context(T)).x, expected, rtol=0, atol=1e-11)
+
+
+def test_a_block_holds_the_norms_it_uses_and_no_others() -> None:
+    names = {block: set(stub_block(block).norms) for block in ALL}
+    after = {f"{role}_after" for role in ONE_EACH}
+    assert names == {
+        PreNorm: ONE_EACH,
+        PostNorm: ONE_EACH,
+        NoResidual: ONE_EACH,
+        DeepNorm: ONE_EACH,
+        Sandwich: ONE_EACH | after,
+        Parallel: {"shared"},
+        ReZero: set(),
+    }
+
+
+@pytest.mark.parametrize("block", ALL)
 def test_losses_and_stats_of_the_sublayers_come_out(block: type[Block]) -> None:
     output = stub_block(block)(states(), context(T))
     assert {name: weight for name, (_, weight) in output.losses.items()} == {"one": 2.0, "two": -3.0}
@@ -113,9 +163,29 @@ def test_dropout_falls_on_the_branch_and_spares_the_residual(
 
 
 def test_which_blocks_want_a_final_norm() -> None:
-    assert (PreNorm.needs_final_norm, PostNorm.needs_final_norm, NoResidual.needs_final_norm) == (True, False, True)
+    assert [block for block in ALL if block.needs_final_norm] == [PreNorm, NoResidual, Sandwich, Parallel]
 
 
-def test_without_sublayers_nothing_happens() -> None:
-    x = states()
-    assert torch.equal(PreNorm(DIMS, site("block"), {}, nn.LayerNorm)(x, context(T)).x, x)
+@pytest.mark.parametrize("block", ALL)
+def test_without_sublayers_nothing_happens(block: type[Block]) -> None:
+    x, built = states(), block(DIMS, site("block"), {}, nn.LayerNorm)
+    assert torch.equal(built(x, context(T)).x, x)
+    assert list(built.parameters()) == []
+
+
+@pytest.mark.parametrize(
+    ("parameter", "writes"),
+    [
+        ("sublayers.self_attention.o_proj.weight", True),
+        ("sublayers.feed_forward.down_proj.weight", True),
+        ("sublayers.feed_forward.experts.down_proj.weight", True),
+        ("sublayers.feed_forward.down_proj.bias", False),
+        ("sublayers.self_attention.kv_down_proj.weight", False),
+        ("sublayers.self_attention.o_proj.lora_A", False),
+    ],
+)
+def test_the_last_matrix_of_a_sublayer_writes_to_the_residual_stream(parameter: str, writes: bool) -> None:
+    assert writes_to_residual(parameter) is writes
+    assert PreNorm(DIMS, site("block"), {"feed_forward": Affine("one", 1.0)}, nn.LayerNorm).init_gain(parameter) == (
+        2**-0.5 if writes else 1.0
+    )

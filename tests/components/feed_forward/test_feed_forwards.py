@@ -6,8 +6,12 @@ import torch
 from torch import Tensor
 
 from lightning_tx.components.feed_forward.geglu import GEGLU
+from lightning_tx.components.feed_forward.geglu_tanh import GEGLUTanh
 from lightning_tx.components.feed_forward.gelu import GELU
+from lightning_tx.components.feed_forward.gelu_tanh import GELUTanh
 from lightning_tx.components.feed_forward.relu import ReLU
+from lightning_tx.components.feed_forward.silu import SiLU
+from lightning_tx.components.feed_forward.squared_relu import SquaredReLU
 from lightning_tx.components.feed_forward.swiglu import SwiGLU
 from tests.components.places import DIMS, context, randomise, site
 
@@ -20,6 +24,14 @@ def gelu(x: Tensor) -> Tensor:
     return x * (1 + torch.erf(x / math.sqrt(2))) / 2
 
 
+def gelu_tanh(x: Tensor) -> Tensor:
+    return x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+
+
+def squared_relu(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x * x, 0)
+
+
 def silu(x: Tensor) -> Tensor:
     return x / (1 + torch.exp(-x))
 
@@ -27,7 +39,16 @@ def silu(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(
     ("component", "activation", "gated"),
-    [(ReLU, relu, False), (GELU, gelu, False), (SwiGLU, silu, True), (GEGLU, gelu, True)],
+    [
+        (ReLU, relu, False),
+        (SquaredReLU, squared_relu, False),
+        (GELU, gelu, False),
+        (GELUTanh, gelu_tanh, False),
+        (SiLU, silu, False),
+        (SwiGLU, silu, True),
+        (GEGLU, gelu, True),
+        (GEGLUTanh, gelu_tanh, True),
+    ],
 )
 def test_the_formula(component: type, activation: Callable[[Tensor], Tensor], gated: bool, bias: bool) -> None:
     layer = component(DIMS, site("feed_forward"), bias=bias).double()

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_tx.components.norm.dynamic_tanh import DynamicTanh
 from lightning_tx.components.norm.layernorm import LayerNorm
 from lightning_tx.components.norm.none import NoNorm
 from lightning_tx.components.norm.rmsnorm import RMSNorm
@@ -41,6 +42,19 @@ def test_the_formulas() -> None:
     torch.testing.assert_close(LayerNorm(WIDTH, eps=eps).double()(x), layernorm, rtol=0, atol=1e-12)
     rmsnorm = x / (x.square().mean(dim=-1, keepdim=True) + eps).sqrt()
     torch.testing.assert_close(RMSNorm(WIDTH, eps=eps).double()(x), rmsnorm, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_formula_of_dynamic_tanh(bias: bool) -> None:
+    norm, x = DynamicTanh(WIDTH, bias=bias).double(), states()
+    growth = torch.exp(2 * 0.5 * x)
+    torch.testing.assert_close(norm(x), (growth - 1) / (growth + 1), rtol=0, atol=1e-12)
+    randomise(norm)
+    values = dict(norm.named_parameters())
+    growth = torch.exp(2 * values["alpha"] * x)
+    expected = (growth - 1) / (growth + 1) * values["weight"] + (values["bias"] if bias else 0)
+    assert set(values) == {"alpha", "weight", "bias"} - (set() if bias else {"bias"})
+    torch.testing.assert_close(norm(x), expected, rtol=0, atol=1e-12)
 
 
 def test_none_changes_nothing() -> None:

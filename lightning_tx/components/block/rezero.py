@@ -1,0 +1,38 @@
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor, nn
+
+from lightning_tx.components.block.base import Block, Branch
+from lightning_tx.core.context import Sublayer
+from lightning_tx.core.dims import Dims, Site
+from lightning_tx.core.registry import register
+from lightning_tx.core.schemes import Constant, declare
+
+
+@register("block", "rezero")
+class ReZero(Block):
+    """``x + alpha · Dropout(Sublayer(x))`` with a trained alpha for each sublayer that starts at 0, and no norms.
+
+    At the start every layer is the identity. There is no norm after the last layer either, so ``norm`` is for parts
+    that need one inside.
+
+    Source: Bachlechner et al. 2020, arXiv:2003.04887.
+    """
+
+    needs_final_norm = False
+
+    def __init__(
+        self, dims: Dims, site: Site, sublayers: dict[str, Sublayer], make_norm: Callable[[int], nn.Module]
+    ) -> None:
+        super().__init__(dims, site, sublayers, make_norm)
+        self.alphas = nn.ParameterDict({role: nn.Parameter(torch.zeros(1)) for role in sublayers})
+        declare(self.alphas, **{role: Constant(0.0) for role in sublayers})
+
+    def norm_names(self, roles: list[str]) -> Iterable[str]:
+        """None."""
+        return []
+
+    def residual(self, x_BTD: Tensor, role: str, branch: Branch) -> Tensor:
+        """``x + alpha · branch(x)``."""
+        return x_BTD + self.alphas[role] * branch(x_BTD)
