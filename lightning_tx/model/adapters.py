@@ -112,15 +112,17 @@ class Adapters:
         Raises:
             ConfigError: there is no such adapter.
         """
-        modules = {} if name is None else self._get(name).modules
+        modules, own = ({}, frozenset()) if name is None else (self._get(name).modules, self._get(name).names)
         exchange(self.model, self._base)
         self._base = exchange(self.model, modules)
         self.active, self.merged = name, False
         for path, module in modules.items():
             like = next(self._base[path].parameters())
-            for parameter in module.parameters():
-                if parameter.requires_grad:  # the base may have moved while the adapter was out of use
+            for key, parameter in module.named_parameters():
+                if f"{path}.{key}" in own:
+                    # The base may have moved while the adapter was out of use, and merging freezes.
                     parameter.data = parameter.data.to(like)
+                    parameter.requires_grad_()
 
     def merge(self) -> None:
         """Fold the adapter in use into copies of the weights that it changes; costs their memory.
