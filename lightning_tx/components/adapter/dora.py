@@ -1,4 +1,5 @@
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_tx.components.adapter.low_rank import LowRank, LowRankGrouped, LowRankLinear
@@ -40,9 +41,11 @@ class DoraGrouped(LowRankGrouped):
     def forward(self, x_NI: Tensor, counts_E: Tensor) -> Tensor:
         """Rows [N, in], sorted by group, to [N, out]."""
         y = super().forward(x_NI, counts_E)
-        factor = _factor(self, super().updated_weight())
-        group_N = torch.arange(self.num_groups, device=y.device).repeat_interleave(counts_E, output_size=len(y))
-        return _rescaled(y, factor[group_N], None if self.bias is None else self.bias[group_N])
+        # Rows behind those of all groups belong to none: they come as zeros and stay zeros.
+        rows = torch.arange(len(y), device=y.device)
+        group_N = torch.searchsorted(counts_E.to(y.device).cumsum(0), rows, right=True)
+        factor = F.pad(_factor(self, super().updated_weight()), (0, 0, 0, 1), value=1.0)
+        return _rescaled(y, factor[group_N], None if self.bias is None else F.pad(self.bias, (0, 0, 0, 1))[group_N])
 
     def updated_weight(self) -> Tensor:
         """``m · V / |V|`` of each layer, [E, out, in], in float32 at least."""
