@@ -16,8 +16,9 @@ from torch import nn
 from lightning_tx.ablation.identity import identity
 from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError, choices, nearest
-from lightning_tx.loading import SOURCE_TOKENIZER, TOKENIZER, WEIGHTS
+from lightning_tx.loading import ADAPTER, SOURCE_TOKENIZER, TOKENIZER, WEIGHTS
 from lightning_tx.materials import Materials, cache_folder, materials
+from lightning_tx.model.adapters import save_adapter
 from lightning_tx.model.build import build_model, check_model
 from lightning_tx.model.count import count_parameters, forward_flops_per_token
 from lightning_tx.model.language_model import LanguageModel
@@ -71,6 +72,7 @@ def _check_fit(config: Mapping[str, Any], unsound: set[str]) -> list[str]:
         (["tokenizer"], lambda: registry.create("tokenizer", config["tokenizer"])),
         (["decoding"], lambda: registry.create("decoding", config["decoding"])),
         (["tracking"], lambda: registry.create("tracking", config["tracking"])),
+        (["tracking", "root"], lambda: _start_weights(config, open_store(config)) if config.get("init_from") else None),
         (
             [*PARTS, "model", "adapter"],
             lambda: build_model(config, vocab_size=None if config["model"].get("vocab_size") else 64, device="meta"),
@@ -249,6 +251,10 @@ def train(
         )
         run.log_metrics({"memory/peak_bytes": _peak_memory()}, step=options.max_steps)
         run.log_file(run.folder / FINAL, WEIGHTS)
+        own = registry.create("adapter", config["adapter"]).state_dict(net)
+        if own:
+            save_adapter(own, config["adapter"], run.folder / ADAPTER)
+            run.log_file(run.folder / ADAPTER)
         for name, text in parts.module.files.items():
             run.log_text(name, text)
     return store.run(run.run_id)
@@ -257,9 +263,22 @@ def train(
 def _start_from(net: nn.Module, config: Mapping[str, Any], store: Store) -> None:
     """Fill the model with the weights of the run ``init_from``; an adapter of its own stays as initialised."""
     new = registry.create("adapter", config["adapter"]).state_dict(net)
+    path = _start_weights(config, store)
     try:
-        load_weights(net, store.artifact_path(config["init_from"], WEIGHTS), may_lack=new)
-    except (ConfigError, TrackingError) as error:
+        load_weights(net, path, may_lack=new)
+    except ConfigError as error:
+        raise ConfigError(f"init_from: {config['init_from']!r}: {error}") from error
+
+
+def _start_weights(config: Mapping[str, Any], store: Store) -> Path:
+    """The weights of the run ``init_from``.
+
+    Raises:
+        ConfigError: there is no such run, or it has left none.
+    """
+    try:
+        return store.artifact_path(config["init_from"], WEIGHTS)
+    except TrackingError as error:
         raise ConfigError(f"init_from: {config['init_from']!r}: {error}") from error
 
 

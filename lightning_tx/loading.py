@@ -15,6 +15,7 @@ from lightning_tx.tracking.store import Mlflow
 
 #: A run's artifacts.
 WEIGHTS = "model.safetensors"
+ADAPTER = "adapter.safetensors"
 TOKENIZER = "tokenizer.json"
 SOURCE_TOKENIZER = "source_tokenizer.json"
 

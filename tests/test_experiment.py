@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.experiment import check, identify, open_store, train
 from lightning_tx.loading import load_run
+from lightning_tx.model.adapters import Adapters
 from lightning_tx.tracking.errors import RunFinished
 from lightning_tx.tracking.study import Study
 from lightning_tx.training.checkpoint import LAST, Checkpoints
@@ -165,6 +166,26 @@ def test_an_adapter_starts_from_the_weights_of_another_run(root, text) -> None:
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert tuned.metrics["params/trainable"] == 3 * 2 * (16 + 16)
     assert tuned.metrics["best/loss"] < base.metrics["best/loss"]
+    # The adapter alone lies beside the whole, and fits the run that it started from.
+    assert "adapter.safetensors" not in store.artifacts(base.run_id)
+    adapters = Adapters(load_run(base.run_id, root=root).model)
+    adapters.load("tuned", store.artifact_path(tuned.run_id, "adapter.safetensors"))
+    adapters.use("tuned")
+    assert any("lora_B" in name for name in after)
+    assert all(torch.equal(adapters.model.state_dict()[name], value) for name, value in after.items())
+
+
+def test_a_run_to_start_from_is_looked_for_before_anything_trains(root, text, monkeypatch) -> None:
+    (problem,) = check(tiny_config(root, text, "init_from=nowhere"))
+    assert problem.startswith("init_from: 'nowhere': ")
+    config = tiny_config(root, text)
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_tx.training.fit.fit", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(config)
+    (unfinished,) = open_store(config).runs()
+    (problem,) = check(tiny_config(root, text, f"init_from={unfinished.run_id}"))
+    assert problem.startswith(f"init_from: '{unfinished.run_id}': ") and "model.safetensors" in problem
 
 
 def test_weights_of_another_shape_are_refused(root, text) -> None:

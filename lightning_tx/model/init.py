@@ -1,7 +1,7 @@
 """The one owner of initialisation."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import nn
@@ -12,7 +12,14 @@ from lightning_tx.core.grouped_linear import GroupedLinear
 from lightning_tx.core.schemes import Constant, Normal, Scheme
 
 
-def initialise(model: nn.Module, *, seed: int, linear_std: float | None, embedding_std: float) -> None:
+def initialise(
+    model: nn.Module,
+    *,
+    seed: int,
+    linear_std: float | None,
+    embedding_std: float,
+    only: Collection[nn.Parameter] | None = None,
+) -> None:
     """Fill every parameter in place.
 
     Each is drawn from a generator of its own, seeded by ``(seed, name)``, so that two models agree wherever they have
@@ -24,6 +31,7 @@ def initialise(model: nn.Module, *, seed: int, linear_std: float | None, embeddi
         seed: the run's seed.
         linear_std: standard deviation of linear weights; None for ``1 / sqrt(inputs)`` of each.
         embedding_std: standard deviation of embeddings that declare no scheme themselves.
+        only: the parameters to fill; None for all.
 
     Raises:
         PluginError: a module holds a parameter without saying how to initialise it.
@@ -32,7 +40,7 @@ def initialise(model: nn.Module, *, seed: int, linear_std: float | None, embeddi
     seen: set[nn.Parameter] = set()
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix, recurse=False):
-            if parameter in seen:
+            if parameter in seen or (only is not None and parameter not in only):
                 continue
             seen.add(parameter)
             scheme = _scheme(module, name.rpartition(".")[2], name, linear_std, embedding_std)

@@ -1,6 +1,6 @@
 """What the topologies have in common: sizes, the token embedding, and the projection to the vocabulary."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 import torch
@@ -152,9 +152,9 @@ class LanguageModel(nn.Module):
             f"model.name: {type(self).__name__} does not generate text. Choices: decoder, encoder_decoder."
         )
 
-    def initialise(self, seed: int) -> None:
-        """Fill every parameter as a function of the seed and its name."""
-        initialise(self, seed=seed, linear_std=self._linear_std, embedding_std=self._embedding_std)
+    def initialise(self, seed: int, only: Collection[nn.Parameter] | None = None) -> None:
+        """Fill every parameter, or these, as a function of the seed and its name."""
+        initialise(self, seed=seed, linear_std=self._linear_std, embedding_std=self._embedding_std, only=only)
 
 
 def known_vocab_size(key: str, own: int | None, tokenizer: int | None) -> int:

@@ -1,7 +1,7 @@
 """A model's weights on disk, as safetensors."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,11 +14,15 @@ from lightning_tx.core.errors import ConfigError
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the state of a model, a shared tensor once; the file is replaced in one step."""
+    shared = _shared_names(model)
+    write_tensors({name: value for name, value in model.state_dict().items() if name not in shared}, path)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write named tensors, none of which share memory; the file is replaced in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    shared = _shared_names(model)
-    state = {name: value.contiguous() for name, value in model.state_dict().items() if name not in shared}
-    save_file(state, str(partial))
+    save_file({name: value.contiguous() for name, value in tensors.items()}, str(partial), metadata)
     os.replace(partial, path)
 
 
@@ -33,7 +37,7 @@ def load_weights(model: nn.Module, path: Path, *, may_lack: Collection[str] = ()
     Raises:
         ConfigError: the file is damaged, or it and the model differ in a name or a shape.
     """
-    weights, own = _read(path), model.state_dict()
+    weights, own = read_tensors(path), model.state_dict()
     wrong = {name for name, value in weights.items() if name not in own or own[name].shape != value.shape}
     wrong |= set(own) - set(weights) - _shared_names(model) - set(may_lack)
     if wrong:
@@ -49,17 +53,22 @@ def load_mean(model: nn.Module, paths: Sequence[Path]) -> None:
     """
     sums: dict[str, Tensor] = {}
     for path in paths:
-        for name, value in _read(path).items():
+        for name, value in read_tensors(path).items():
             wide = value.to(torch.promote_types(value.dtype, torch.float32))
             sums[name] = sums[name] + wide if name in sums else wide
     means = {name: value / len(paths) for name, value in sums.items()}
     model.load_state_dict(means, strict=False)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, by name.
+
+    Raises:
+        ConfigError: there is no such file, or it is damaged.
+    """
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (OSError, SafetensorError) as error:
         raise ConfigError(f"'{path}' holds no weights that can be read: {error}.") from error
 
 

@@ -8,6 +8,10 @@ from lightning_tx.core.registry import register
 class NoAdapter(Adapter):
     """No adapter: every parameter is trained."""
 
+    def wrap(self, model: nn.Module) -> dict[str, nn.Module]:
+        """Nothing."""
+        return {}
+
     def apply(self, model: nn.Module) -> nn.Module:
         """The model as it is."""
         return model

@@ -6,7 +6,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 
-from lightning_tx.components.adapter.lora import Lora, LoraLinear
+from lightning_tx.components.adapter.lora import Lora
+from lightning_tx.components.adapter.low_rank import LowRankLinear
 from lightning_tx.components.adapter.none import NoAdapter
 from lightning_tx.core.dropout import Dropout
 from lightning_tx.core.errors import ConfigError
@@ -106,7 +107,7 @@ def test_merged_is_wrapped_and_that_of_peft() -> None:
     wrapped = ours(TOKENS)
     merged = adapter.merge(ours)
     torch.testing.assert_close(merged(TOKENS), wrapped, rtol=0, atol=1e-11)
-    assert not any(isinstance(module, LoraLinear) for module in merged.modules())
+    assert not any(isinstance(module, LowRankLinear) for module in merged.modules())
     expected = theirs.merge_and_unload().state_dict()  # type: ignore[operator]
     assert merged.state_dict().keys() == expected.keys() == base().state_dict().keys()
     for name, value in merged.state_dict().items():
@@ -173,7 +174,7 @@ def test_what_is_trained_and_what_is_saved(rank: int) -> None:
 )
 def test_targets_are_names_or_patterns(targets: list[str], wrapped: set[str]) -> None:
     model = Lora(targets=targets).apply(Model())
-    assert {name for name, module in model.named_modules() if isinstance(module, LoraLinear)} == wrapped
+    assert {name for name, module in model.named_modules() if isinstance(module, LowRankLinear)} == wrapped
 
 
 def test_dropout_falls_on_the_update_alone(monkeypatch: pytest.MonkeyPatch) -> None:
