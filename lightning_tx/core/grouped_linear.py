@@ -96,7 +96,7 @@ def _(left_NO: Tensor, right_NI: Tensor, counts_E: Tensor) -> Tensor:
 
 
 def _keep_product(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x_NI, weight_EOI, bias_EO, counts_E = inputs
+    x_NI, weight_EOI, _, counts_E = inputs
     # What no gradient asks for is not kept: the rows of a frozen expert, the weight before a frozen embedding.
     wants_x, wants_weight, *_ = ctx.needs_input_grad
     ctx.save_for_backward(x_NI if wants_weight else None, weight_EOI if wants_x else None, counts_E)

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lightning_tx.core.autocast import autocast_dtype
+
 
 @dataclass(frozen=True)
 class Grouping:
@@ -37,7 +39,8 @@ class Grouping:
         return Grouping(order_R, places_R, counts_E, groups_Nk.shape[1])
 
     def spread(self, x_ND: Tensor) -> Tensor:
-        """The rows [R, D] of tokens [N, D]."""
+        """The rows [R, D] of tokens [N, D]; under autocast in its dtype, in which the groups multiply them."""
+        x_ND = x_ND.to(autocast_dtype(x_ND.device) or x_ND.dtype)
         rows: Any = _Spread.apply(x_ND, self.order_R, self.places_R, self.num_choices)
         return rows
 
@@ -61,7 +64,9 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (places_R,) = ctx.saved_tensors
-        return grads[0].index_select(0, places_R).unflatten(0, (-1, ctx.num_choices)).sum(dim=1), None, None, None
+        first_ND, *others = grads[0].index_select(0, places_R).unflatten(0, (-1, ctx.num_choices)).unbind(dim=1)
+        # A sum over so short a dimension takes several times as long as these.
+        return sum(others, start=first_ND), None, None, None
 
 
 class _Combine(torch.autograd.Function):
@@ -69,7 +74,11 @@ class _Combine(torch.autograd.Function):
     def forward(ctx: Any, rows_RD: Tensor, weights_Nk: Tensor, order_R: Tensor, places_R: Tensor) -> Tensor:
         ctx.save_for_backward(rows_RD, weights_Nk, order_R, places_R)
         rows_NkD = rows_RD.index_select(0, places_R).unflatten(0, weights_Nk.shape)
-        return (rows_NkD * weights_Nk.to(rows_RD.dtype)[..., None]).sum(dim=1)
+        weights_Nk1 = weights_Nk.to(rows_RD.dtype)[..., None]
+        out_ND = rows_NkD[:, 0] * weights_Nk1[:, 0]
+        for choice in range(1, weights_Nk.shape[1]):
+            out_ND = out_ND.addcmul(rows_NkD[:, choice], weights_Nk1[:, choice])
+        return out_ND
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
