@@ -41,50 +41,70 @@ class Grouping:
     def spread(self, x_ND: Tensor) -> Tensor:
         """The rows [R, D] of tokens [N, D]; under autocast in its dtype, in which the groups multiply them."""
         x_ND = x_ND.to(autocast_dtype(x_ND.device) or x_ND.dtype)
-        rows: Any = _Spread.apply(x_ND, self.order_R, self.places_R, self.num_choices)
-        return rows
+        return _spread(x_ND, self.order_R, self.places_R, self.num_choices)
 
     def combine(self, rows_RD: Tensor, weights_Nk: Tensor) -> Tensor:
         """For each token [N, D] the sum of its rows, each times the weight of its choice."""
-        combined: Any = _Combine.apply(rows_RD, weights_Nk, self.order_R, self.places_R)
-        return combined
+        return _combine(rows_RD, weights_Nk, self.order_R, self.places_R)
 
 
 # A gather's own gradient adds into rows one after the other. Here every row has one place, so that the gradient of a
 # gather is a gather.
 
 
-class _Spread(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x_ND: Tensor, order_R: Tensor, places_R: Tensor, num_choices: int) -> Tensor:
-        ctx.save_for_backward(places_R)
-        ctx.num_choices = num_choices
-        return x_ND.index_select(0, order_R // num_choices)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        (places_R,) = ctx.saved_tensors
-        first_ND, *others = grads[0].index_select(0, places_R).unflatten(0, (-1, ctx.num_choices)).unbind(dim=1)
-        # A sum over so short a dimension takes several times as long as these.
-        return sum(others, start=first_ND), None, None, None
+@torch.library.custom_op("lightning_tx::spread_rows", mutates_args=())
+def _spread(x_ND: Tensor, order_R: Tensor, places_R: Tensor, num_choices: int) -> Tensor:
+    return x_ND.index_select(0, order_R // num_choices)
 
 
-class _Combine(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows_RD: Tensor, weights_Nk: Tensor, order_R: Tensor, places_R: Tensor) -> Tensor:
-        ctx.save_for_backward(rows_RD, weights_Nk, order_R, places_R)
-        rows_NkD = rows_RD.index_select(0, places_R).unflatten(0, weights_Nk.shape)
-        weights_Nk1 = weights_Nk.to(rows_RD.dtype)[..., None]
-        out_ND = rows_NkD[:, 0] * weights_Nk1[:, 0]
-        for choice in range(1, weights_Nk.shape[1]):
-            out_ND = out_ND.addcmul(rows_NkD[:, choice], weights_Nk1[:, choice])
-        return out_ND
+@torch.library.custom_op("lightning_tx::combine_rows", mutates_args=())
+def _combine(rows_RD: Tensor, weights_Nk: Tensor, order_R: Tensor, places_R: Tensor) -> Tensor:
+    first_ND, *others = _by_choice(rows_RD, places_R, weights_Nk.shape[1])
+    first_N1, *further = weights_Nk.to(rows_RD.dtype)[..., None].unbind(dim=1)
+    out_ND = first_ND * first_N1
+    for rows_ND, weights_N1 in zip(others, further, strict=True):
+        out_ND.addcmul_(rows_ND, weights_N1)
+    return out_ND
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        rows_RD, weights_Nk, order_R, places_R = ctx.saved_tensors
-        (grad_ND,) = grads
-        spread_RD = grad_ND.index_select(0, order_R // weights_Nk.shape[1])
-        weights_R = weights_Nk.to(rows_RD.dtype).flatten().index_select(0, order_R)
-        grad_weights_R = (spread_RD * rows_RD).sum(dim=1, dtype=weights_Nk.dtype).index_select(0, places_R)
-        return spread_RD * weights_R[:, None], grad_weights_R.view_as(weights_Nk), None, None
+
+@_spread.register_fake
+def _(x_ND: Tensor, order_R: Tensor, places_R: Tensor, num_choices: int) -> Tensor:
+    return x_ND.new_empty(order_R.shape[0], x_ND.shape[1])
+
+
+@_combine.register_fake
+def _(rows_RD: Tensor, weights_Nk: Tensor, order_R: Tensor, places_R: Tensor) -> Tensor:
+    return rows_RD.new_empty(weights_Nk.shape[0], rows_RD.shape[1])
+
+
+def _keep_spread(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    _, _, places_R, ctx.num_choices = inputs
+    ctx.save_for_backward(places_R)
+
+
+def _grad_spread(ctx: Any, grad_RD: Tensor) -> tuple[Tensor | None, ...]:
+    (places_R,) = ctx.saved_tensors
+    # A sum over so short a dimension takes several times as long as these.
+    first_ND, *others = _by_choice(grad_RD, places_R, ctx.num_choices)
+    return sum(others, start=first_ND), None, None, None
+
+
+def _keep_combine(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _grad_combine(ctx: Any, grad_ND: Tensor) -> tuple[Tensor | None, ...]:
+    rows_RD, weights_Nk, order_R, places_R = ctx.saved_tensors
+    grad_RD = grad_ND.index_select(0, order_R // weights_Nk.shape[1])
+    grad_weights_R = (grad_RD * rows_RD).sum(dim=1, dtype=weights_Nk.dtype).index_select(0, places_R)
+    weights_R = weights_Nk.to(rows_RD.dtype).flatten().index_select(0, order_R)
+    return grad_RD * weights_R[:, None], grad_weights_R.view_as(weights_Nk), None, None
+
+
+def _by_choice(rows_RD: Tensor, places_R: Tensor, num_choices: int) -> tuple[Tensor, ...]:
+    """The rows of each token's first choice [N, D], of its second, …."""
+    return rows_RD.index_select(0, places_R).unflatten(0, (-1, num_choices)).unbind(dim=1)
+
+
+_spread.register_autograd(_grad_spread, setup_context=_keep_spread)
+_combine.register_autograd(_grad_combine, setup_context=_keep_combine)

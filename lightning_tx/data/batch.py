@@ -79,8 +79,8 @@ class Batch(Tensors):
 class PairBatch(Tensors):
     """Pairs of token rows: what is read, and what is to be written.
 
-    Both sides are padded on the right. The written side needs no mask: it is causal, so padding comes too late to be
-    seen by what is real.
+    Both sides are padded on the right. The written side needs no mask for attention: it is causal, so padding comes too
+    late to be seen by what is real.
 
     Attributes:
         source_BS: token ids that are read, int64.
@@ -95,6 +95,11 @@ class PairBatch(Tensors):
     targets_BT: Tensor
     examples_B: Tensor
     source_token_mask_BS: Tensor | None = None
+
+    @property
+    def token_mask_BT(self) -> Tensor:
+        """True at real tokens of the written side."""
+        return self.targets_BT != IGNORE
 
     @property
     def num_targets(self) -> Tensor:
