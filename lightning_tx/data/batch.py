@@ -97,11 +97,6 @@ class PairBatch(Tensors):
     source_token_mask_BS: Tensor | None = None
 
     @property
-    def token_mask_BT(self) -> Tensor:
-        """True at real tokens of the written side."""
-        return self.targets_BT != IGNORE
-
-    @property
     def num_targets(self) -> Tensor:
         """How many tokens are to be predicted: a scalar on the batch's device."""
         return (self.targets_BT != IGNORE).sum()

@@ -26,7 +26,7 @@ def target_states_of(net: nn.Module, batch: PairBatch) -> Output:
         batch.source_BS,
         batch.tokens_BT,
         source_token_mask_BS=batch.source_token_mask_BS,
-        token_mask_BT=batch.token_mask_BT,
+        token_mask_BT=batch.targets_BT != IGNORE,
         padding_last=True,
     )
 

@@ -58,6 +58,7 @@ class TrainingModule(pl.LightningModule):
         self._targets_timed = 0.0
         self._counts: list[Tensor] = []
         self._stats: dict[str, Mean] = {}
+        self._sublayers = [module for module in net.modules() if isinstance(module, Sublayer)]
 
     def configure_optimizers(self) -> Any:
         """The optimizer, its learning rate set by the schedule at every step."""
@@ -100,9 +101,8 @@ class TrainingModule(pl.LightningModule):
         """
         if (batch_index + 1) % self.trainer.accumulate_grad_batches:
             return
-        for module in self.net.modules():
-            if isinstance(module, Sublayer):
-                module.after_step(self._stats)
+        for sublayer in self._sublayers:
+            sublayer.after_step(self._stats)
         self._stats.clear()
         step = self.global_step
         if step % self.log_every == 0 or step == self.trainer.max_steps:
