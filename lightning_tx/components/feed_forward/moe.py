@@ -173,10 +173,11 @@ class MixtureOfExperts(FeedForward):
         if real_BT is not None:
             real_N = real_BT.flatten()
             p_NE, z_N = p_NE * real_N[:, None], z_N * real_N
-        some = num_tokens.clamp_min(1)
         losses = {
-            "load_balance": self.num_experts * (counts_E / num_choices.clamp_min(1) * p_NE.sum(dim=0) / some).sum(),
-            "z_loss": (z_N**2).sum() / some,
+            "load_balance": self.num_experts
+            * (counts_E * p_NE.sum(dim=0)).sum()
+            / (num_choices * num_tokens).clamp_min(1),
+            "z_loss": (z_N**2).sum() / num_tokens.clamp_min(1),
         }
         stats = {
             "load": Mean(counts_E, num_choices),
