@@ -1,7 +1,8 @@
 """What the layers of a stack are told in one forward pass, and what they answer."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -86,25 +87,46 @@ class Context:
         return Mask(q_positions=own, k_positions=k_positions, causal=False, k_token_mask=self.memory.token_mask_BS)
 
 
+class Mean(NamedTuple):
+    """A mean in two parts, so that the means of several batches can be put together whatever their sizes.
+
+    Attributes:
+        sum: over real tokens, or whatever is counted; a scalar, or a vector of several means at once.
+        count: how many there are, a scalar.
+    """
+
+    sum: Tensor
+    count: Tensor
+
+    @property
+    def value(self) -> Tensor:
+        """The mean."""
+        return self.sum / self.count
+
+    def plus(self, other: "Mean") -> "Mean":
+        """The mean over both."""
+        return Mean(self.sum + other.sum, self.count + other.count)
+
+
 @dataclass(frozen=True)
 class Output:
     """What a sublayer, block, stack or model returns.
 
     Attributes:
         x: the states, [B, T, D].
-        losses: auxiliary losses by name, each as (raw value, weight); the objective adds value · weight.
+        losses: auxiliary losses by name, each as (mean per real token, weight); the objective adds value · weight.
         stats: what is worth watching, by name; never part of the loss.
     """
 
     x: Tensor
     losses: dict[str, tuple[Tensor, float]] = field(default_factory=dict)
-    stats: dict[str, Tensor] = field(default_factory=dict)
+    stats: dict[str, Mean] = field(default_factory=dict)
 
     @staticmethod
     def gather(x: Tensor, parts: Iterable["Output"]) -> "Output":
         """States ``x`` with the losses and stats of all parts; the names of the parts must differ."""
         losses: dict[str, tuple[Tensor, float]] = {}
-        stats: dict[str, Tensor] = {}
+        stats: dict[str, Mean] = {}
         for part in parts:
             losses.update(part.losses)
             stats.update(part.stats)
@@ -138,6 +160,20 @@ class Sublayer(nn.Module):
     def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
         """Map the states [B, T, D] to the branch's contribution [B, T, D]."""
         raise NotImplementedError
+
+    def after_step(self, stats: Mapping[str, Mean]) -> None:
+        """Move what learns without a gradient, kept in buffers.
+
+        Called after each optimizer step and never in evaluation. Nothing may move in ``forward``, which gradient
+        checkpointing runs twice.
+
+        Args:
+            stats: what all sublayers returned as stats, put together over the batches of this step.
+        """
+
+    def idle_parameters(self) -> int:
+        """How many of the parameters take no part in the computation of one token."""
+        return 0
 
 
 class Absent(Sublayer):

@@ -69,6 +69,8 @@ class Site:
         depth: number of layers in its stack.
         make_norm: builds the layer's norm for a given width, for parts that need one inside.
         pattern: who may look at whom, in self-attention; None where everything is allowed.
+        make_linear: builds a feed-forward's projection, called as ``nn.Linear`` is: one for all tokens, or one for each
+            group of them where the feed-forward is a set of experts.
     """
 
     stack: Stack
@@ -78,6 +80,7 @@ class Site:
     depth: int
     make_norm: Callable[[int], nn.Module]
     pattern: Pattern | None = None
+    make_linear: Callable[..., nn.Module] = nn.Linear
 
     @property
     def is_cross(self) -> bool:

@@ -79,8 +79,8 @@ class Batch(Tensors):
 class PairBatch(Tensors):
     """Pairs of token rows: what is read, and what is to be written.
 
-    Both sides are padded on the right. The written side needs no mask: it is causal, so padding comes too late to be
-    seen by what is real.
+    Both sides are padded on the right. The written side needs no mask for attention: it is causal, so padding comes too
+    late to be seen by what is real.
 
     Attributes:
         source_BS: token ids that are read, int64.

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lightning_tx.core.context import Sublayer
 from lightning_tx.model.build import build_model
 
 
@@ -31,7 +32,8 @@ def count_parameters(model: nn.Module) -> Counts:
     parameters = list(model.parameters())
     total = sum(parameter.numel() for parameter in parameters)
     trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-    return Counts(total=total, trainable=trainable, active=total)
+    idle = sum(module.idle_parameters() for module in model.modules() if isinstance(module, Sublayer))
+    return Counts(total=total, trainable=trainable, active=total - idle)
 
 
 def parameter_table(model: nn.Module, depth: int) -> list[tuple[str, int, int]]:

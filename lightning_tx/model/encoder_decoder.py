@@ -139,10 +139,18 @@ class EncoderDecoder(LanguageModel):
         return Memory(output.x, token_mask_BS), output
 
     def decode(
-        self, tokens_BT: Tensor, memory: Memory, *, token_mask_BT: Tensor | None = None, cache: Cache | None = None
+        self,
+        tokens_BT: Tensor,
+        memory: Memory,
+        *,
+        token_mask_BT: Tensor | None = None,
+        padding_last: bool = False,
+        cache: Cache | None = None,
     ) -> Output:
-        """Target ids [B, T] and the encoded source to states [B, T, D]."""
-        return self.decoder(self.embed(tokens_BT), token_mask_BT=token_mask_BT, cache=cache, memory=memory)
+        """Target ids [B, T] and the encoded source to states [B, T, D]; see :class:`LayerStack` for the rest."""
+        return self.decoder(
+            self.embed(tokens_BT), token_mask_BT=token_mask_BT, padding_last=padding_last, cache=cache, memory=memory
+        )
 
     def forward(
         self,
@@ -151,10 +159,14 @@ class EncoderDecoder(LanguageModel):
         *,
         source_token_mask_BS: Tensor | None = None,
         token_mask_BT: Tensor | None = None,
+        padding_last: bool = False,
     ) -> Output:
-        """Source ids [B, S] and target ids [B, T] to states [B, T, D] of the target; masks are True at real tokens."""
+        """Source ids [B, S] and target ids [B, T] to states [B, T, D] of the target.
+
+        Masks are True at real tokens; ``padding_last`` says that the target's padding is on the right.
+        """
         memory, encoded = self.encode(source_BS, source_token_mask_BS)
-        decoded = self.decode(tokens_BT, memory, token_mask_BT=token_mask_BT)
+        decoded = self.decode(tokens_BT, memory, token_mask_BT=token_mask_BT, padding_last=padding_last)
         return Output.gather(decoded.x, [encoded, decoded])
 
     def begin(self, inputs: Sequence[Sequence[int]], *, bos_id: int, pad_id: int) -> Generation:

@@ -54,6 +54,7 @@ class LayerStack(nn.Module):
         positions_BT: Tensor | None = None,
         documents_BT: Tensor | None = None,
         token_mask_BT: Tensor | None = None,
+        padding_last: bool = False,
         cache: Cache | None = None,
         memory: Memory | None = None,
     ) -> Output:
@@ -64,10 +65,13 @@ class LayerStack(nn.Module):
             positions_BT: position of each token; None to count the real tokens of each document.
             documents_BT: document of each token, for several in one row; attention stays inside a document.
             token_mask_BT: True at real tokens; None where there is no padding. Outputs at padding are unspecified.
+            padding_last: whether all padding follows the real tokens of its row. Causal attention never looks that far,
+                so it does without a mask; what depends on real tokens otherwise still has it.
             cache: what was kept of earlier tokens; a generation that has padding or documents passes them each time.
             memory: an encoder's output, for cross-attention.
         """
-        mask = self._mask(x_BTD, positions_BT, documents_BT, token_mask_BT, cache)
+        hidden_by_order = padding_last and self.causal
+        mask = self._mask(x_BTD, positions_BT, documents_BT, None if hidden_by_order else token_mask_BT, cache)
         positions = mask.q_positions
         context = Context(
             mask=mask,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_tx.core import registry
+from lightning_tx.core.context import Mean
 from lightning_tx.core.errors import choices
 from lightning_tx.data.base import Splits
 from lightning_tx.data.batch import BatchSize
@@ -25,14 +26,15 @@ class Loss:
     Attributes:
         sum: objective summed over the targets; scalar.
         count: number of targets; scalar.
-        auxiliary: further losses by name, each (mean per token, weight).
+        auxiliary: further losses by name, each (mean per token, weight); in a window of several batches each batch's
+            value counts as much as its targets do.
         stats: what is worth watching, by name.
     """
 
     sum: Tensor
     count: Tensor
     auxiliary: Mapping[str, tuple[Tensor, float]] = field(default_factory=dict)
-    stats: Mapping[str, Tensor] = field(default_factory=dict)
+    stats: Mapping[str, Mean] = field(default_factory=dict)
 
     def total(self) -> Tensor:
         """Objective plus weighted auxiliary losses, summed over the targets."""

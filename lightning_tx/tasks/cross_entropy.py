@@ -35,7 +35,13 @@ def without_seen(net: nn.Module, batch: Batch) -> Batch:
 
 def target_states_of(net: nn.Module, batch: PairBatch) -> Output:
     """The states [B, T, D] of the targets of pairs."""
-    return net(batch.source_BS, batch.tokens_BT, source_token_mask_BS=batch.source_token_mask_BS)
+    return net(
+        batch.source_BS,
+        batch.tokens_BT,
+        source_token_mask_BS=batch.source_token_mask_BS,
+        token_mask_BT=batch.targets_BT != IGNORE,
+        padding_last=True,
+    )
 
 
 def perplexity(loss: float) -> float:

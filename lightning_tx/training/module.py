@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
+from lightning_tx.core.context import Mean, Sublayer
 from lightning_tx.tasks.base import Task, WithOutputs
-from lightning_tx.training.curve import Curve, Stopwatch
+from lightning_tx.training.curve import Curve, Stopwatch, gather
 from lightning_tx.training.schedules.base import Schedule
 
 
@@ -56,6 +57,8 @@ class TrainingModule(pl.LightningModule):
         self._curve, self._stopwatch = Curve(), Stopwatch()
         self._targets_timed = 0.0
         self._counts: list[Tensor] = []
+        self._stats: dict[str, Mean] = {}
+        self._sublayers = [module for module in net.modules() if isinstance(module, Sublayer)]
 
     def configure_optimizers(self) -> Any:
         """The optimizer, its learning rate set by the schedule at every step."""
@@ -70,6 +73,7 @@ class TrainingModule(pl.LightningModule):
         loss = self.task.loss(self.net, batch)
         self._counts.append(loss.count.detach())
         self._curve.add(loss)
+        gather(self._stats, loss.stats)
         # Lightning divides by accumulate_grad_batches, which would average batches instead of targets.
         return loss.total() * (self.trainer.accumulate_grad_batches / self._counts[0])
 
@@ -86,15 +90,22 @@ class TrainingModule(pl.LightningModule):
         """Clip the gradient by its norm, and keep the norm for the training curve."""
         trained = [parameter for parameter in self.net.parameters() if parameter.grad is not None]
         norm = nn.utils.get_total_norm([cast(Tensor, parameter.grad) for parameter in trained])
-        self._curve.step(norm)
+        self._curve.step(norm, self._stats)
         if self.gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(trained, self.gradient_clip, norm)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
-        """Draw a point of the training curve every ``log_every`` steps, and one at the end."""
+        """After an optimizer step: move what learns without a gradient; draw a point of the training curve if due.
+
+        A point is due every ``log_every`` steps and at the end.
+        """
+        if (batch_index + 1) % self.trainer.accumulate_grad_batches:
+            return
+        for sublayer in self._sublayers:
+            sublayer.after_step(self._stats)
+        self._stats.clear()
         step = self.global_step
-        at_step_end = (batch_index + 1) % self.trainer.accumulate_grad_batches == 0
-        if at_step_end and (step % self.log_every == 0 or step == self.trainer.max_steps):
+        if step % self.log_every == 0 or step == self.trainer.max_steps:
             point = self._curve.point()
             self._targets_timed += point.pop("targets")
             point["lr"] = self._schedule(step)

@@ -7,6 +7,8 @@ import pytest
 from lightning_tx.cli.compose import compose, hydra_session, labels_in, read_request
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.registry import GROUPS
+from lightning_tx.model.build import build_model
+from lightning_tx.model.count import count_parameters
 
 
 def test_a_group_choice_and_a_value_reach_the_plain_config() -> None:
@@ -95,3 +97,16 @@ def test_every_choice_of_every_group_composes() -> None:
         labels = [[f"{group}={label}" for label in labels_in(group)] for group in groups]
     for overrides in zip_longest(*labels):
         read_request([override for override in overrides if override], multirun=False)
+
+
+def test_nanomoe_is_nanogpt_with_experts_in_every_second_layer() -> None:
+    counts = {
+        name: count_parameters(
+            build_model(compose([f"experiment={name}_shakespeare_char", "data.path=x"]), vocab_size=65, device="meta")
+        )
+        for name in ("nanogpt", "nanomoe")
+    }
+    matrices, router = 2 * 128 * 512, 128 * 8
+    assert counts["nanogpt"].total == counts["nanogpt"].active == 804_096
+    assert counts["nanomoe"].active == 804_096 + 2 * (matrices + router)
+    assert counts["nanomoe"].total == 804_096 + 2 * (7 * matrices + router)

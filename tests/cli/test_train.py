@@ -166,3 +166,13 @@ def test_a_sweep_that_is_asked_to_stop_says_so(root, text, signum, code) -> None
     assert "The same command goes on" in out and "Traceback" not in out
     (run,), (study,) = records(root)
     assert run.status == "KILLED" and study.status == "KILLED"
+
+
+@pytest.mark.parametrize("choice", ["moe", "switch", "mixtral"])
+def test_a_mixture_of_experts_shows_what_its_experts_take(ltx, root, choice) -> None:
+    code, out, err = ltx(f"feed_forward={choice}", "feed_forward.num_experts=4")
+    assert code == 0, out + err
+    (run,), _ = records(root)
+    loads = [run.metrics[f"train/stats/decoder.0.feed_forward/load/{expert}"] for expert in range(4)]
+    assert sum(loads) == pytest.approx(1) and run.metrics["train/stats/decoder.0.feed_forward/router_entropy"] > 0
+    assert run.metrics["params/active"] < run.metrics["params/total"]

@@ -82,6 +82,27 @@ def test_the_table_adds_up() -> None:
     assert "stack.layers" in [name for name, _, _ in parameter_table(model, 2)]
 
 
+MOE = {"name": "moe", "num_experts": 8, "top_k": 2}
+
+
+def test_of_the_experts_those_of_one_token_are_active() -> None:
+    """The decoder of nanoMoE: a mixture as every second feed-forward, a dense one elsewhere."""
+    overrides = [{"layers": "1::2", "feed_forward": {**MOE, "num_shared_experts": 1, "expert": {"name": "gelu"}}}]
+    model = build_model(config(sizes={"num_layers": 4, "overrides": overrides}), device="meta")
+    dense = count_parameters(build_model(config(sizes={"num_layers": 4}), device="meta"))
+    matrices, router = 2 * 16 * 24, 8 * 16
+    counts = count_parameters(model)
+    assert counts.total == dense.total + 2 * (8 * matrices + router)  # the shared one is where the dense one was
+    assert counts.active == dense.active + 2 * (2 * matrices + router)
+    layers = [layer.sublayers["feed_forward"] for layer in model.stack.layers]  # pyright: ignore[reportAttributeAccessIssue]
+    assert [type(layer).__name__ for layer in layers] == ["GELU", "MixtureOfExperts"] * 2
+
+
+def test_flops_are_those_of_the_experts_a_token_meets() -> None:
+    dense, mixture = (forward_flops_per_token(config(feed_forward=kind)) for kind in ("swiglu", MOE))
+    assert mixture - dense == 2 * 2 * (3 * 16 * 24 + 8 * 16)  # in each layer one more expert, and the router
+
+
 @pytest.mark.parametrize("num_kv_heads", [4, 1])
 @pytest.mark.parametrize(("feed_forward", "matrices"), [("gelu", 2), ("swiglu", 3)])
 def test_flops_of_a_decoder(num_kv_heads: int, feed_forward: str, matrices: int) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lightning_tx.core.context import Memory
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.masks import Mask
 from lightning_tx.model.build import build_model
 from lightning_tx.model.weights import load_weights, save_weights
 from tests.model.configs import config, scrambled, small_model, tokens
@@ -222,3 +223,14 @@ class TestEmbeddings:
             build_model(config("encoder_decoder", sizes=sizes), **vocabularies)
         (problem,) = raised.value.problems
         assert problem.startswith(start)
+
+
+def test_padding_known_to_be_last_is_hidden_without_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model("encoder_decoder", positions="learned")
+    masked = model(SOURCE, TARGET, token_mask_BT=TARGET_MASK).x
+    asked: list[int] = []
+    dense = Mask.dense
+    monkeypatch.setattr(Mask, "dense", lambda self: asked.append(self.q_positions.shape[1]) or dense(self))
+    found = model(SOURCE, TARGET, token_mask_BT=TARGET_MASK, padding_last=True).x
+    assert asked == []
+    torch.testing.assert_close(found[TARGET_MASK], masked[TARGET_MASK], rtol=0, atol=1e-12)

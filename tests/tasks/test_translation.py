@@ -403,3 +403,15 @@ def test_a_run_is_trained_decoded_recorded_and_rebuilt(root: Path, tmp_path: Pat
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("make 3.")) == "make 3."
     model: Any = loaded.model
     assert (model.source_embedding is model.token_embedding) == joint
+
+
+def test_padding_of_either_side_goes_to_no_expert(corpus: PairCorpus) -> None:
+    sizes = {"vocab_size": corpus.tokenizer.vocab_size, "max_seq_len": 48}
+    model = small_model("encoder_decoder", sizes=sizes, feed_forward={"name": "moe", "num_experts": 4, "top_k": 2})
+    batches: Any = Translation().train_batches(corpus, **SIZES, seed=0)
+    batch = next(batch for batch in batches if batch.source_token_mask_BS is not None)
+    stats = Translation().loss(model, batch).stats
+    for stack, mask in {"encoder": batch.source_token_mask_BS, "decoder": batch.targets_BT != IGNORE}.items():
+        assert not mask.all()
+        assert stats[f"{stack}.1.feed_forward/load"].count == stats[f"{stack}.1.feed_forward/load"].sum.sum()
+        assert stats[f"{stack}.1.feed_forward/load"].count == 2 * mask.sum()

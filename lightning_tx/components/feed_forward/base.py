@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_tx.core.context import Context, Output, Sublayer
 from lightning_tx.core.dims import Dims, Site
@@ -16,20 +16,28 @@ class FeedForward(Sublayer):
 
 
 class Plain(FeedForward):
-    """``down_proj(activation(up_proj(x)))``; a component writes the activation."""
+    """``down_proj(activation(up_proj(x)))``; a component writes the activation.
+
+    Whatever derives from it can be an expert: its projections are what ``site.make_linear`` builds. Where those are
+    grouped, :meth:`map` is given rows sorted by group, and how many each group has.
+    """
 
     def __init__(self, dims: Dims, site: Site, bias: bool) -> None:
         super().__init__(dims, site)
-        self.up_proj = nn.Linear(dims.d_model, dims.d_ff, bias=bias)
-        self.down_proj = nn.Linear(dims.d_ff, dims.d_model, bias=bias)
+        self.up_proj = site.make_linear(dims.d_model, dims.d_ff, bias=bias)
+        self.down_proj = site.make_linear(dims.d_ff, dims.d_model, bias=bias)
 
     @abstractmethod
     def activation(self, x: Tensor) -> Tensor:
-        """Elementwise, [B, T, F] to [B, T, F]."""
+        """Elementwise, [..., F] to [..., F]."""
+
+    def map(self, x: Tensor, *groups: Tensor) -> Tensor:
+        """[..., D] to [..., D]; ``groups`` is handed on to the projections."""
+        return self.down_proj(self.activation(self.up_proj(x, *groups)), *groups)
 
     def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
         """Map the states [B, T, D] to [B, T, D]."""
-        return Output(self.down_proj(self.activation(self.up_proj(x_BTD))))
+        return Output(self.map(x_BTD))
 
 
 class Gated(Plain):
@@ -37,8 +45,8 @@ class Gated(Plain):
 
     def __init__(self, dims: Dims, site: Site, bias: bool) -> None:
         super().__init__(dims, site, bias)
-        self.gate_proj = nn.Linear(dims.d_model, dims.d_ff, bias=bias)
+        self.gate_proj = site.make_linear(dims.d_model, dims.d_ff, bias=bias)
 
-    def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
-        """Map the states [B, T, D] to [B, T, D]."""
-        return Output(self.down_proj(self.activation(self.gate_proj(x_BTD)) * self.up_proj(x_BTD)))
+    def map(self, x: Tensor, *groups: Tensor) -> Tensor:
+        """[..., D] to [..., D]; ``groups`` is handed on to the projections."""
+        return self.down_proj(self.activation(self.gate_proj(x, *groups)) * self.up_proj(x, *groups), *groups)
