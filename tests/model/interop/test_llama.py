@@ -49,6 +49,27 @@ def test_logits_in_float32(tmp_path: Path) -> None:
     assert_same(ours.logits(ours(IDS).x), theirs(IDS).logits, TOLERANCE)
 
 
+STRETCHED = {"factor": 4.0, "original_max_position_embeddings": 16, "rope_theta": 500.0}
+
+
+@pytest.mark.parametrize(
+    "rope",
+    [
+        {"rope_type": "linear", "factor": 4.0, "rope_theta": 500.0},
+        {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 3.0, **STRETCHED},
+        {"rope_type": "yarn", **STRETCHED},
+        {"rope_type": "yarn", "beta_fast": 8.0, "beta_slow": 0.5, "attention_factor": 1.2, **STRETCHED},
+    ],
+    ids=str,
+)
+def test_stretched_positions(rope: dict[str, Any], tmp_path: Path) -> None:
+    ours, theirs = pair(llama, reference(rope_parameters=rope), tmp_path)
+    assert_same(ours.logits(ours(IDS).x), theirs(IDS).logits, TOLERANCE)
+    plain = reference().double().eval()
+    plain.load_state_dict(theirs.state_dict())
+    assert not torch.allclose(plain(IDS).logits, theirs(IDS).logits, atol=0.01)
+
+
 def test_left_padding(tmp_path: Path) -> None:
     ours, theirs = pair(llama, reference(), tmp_path)
     mask = left_padding(24, 9, 3)
