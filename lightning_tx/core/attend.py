@@ -1,6 +1,8 @@
 """Scaled dot-product attention, and the one place that picks a kernel for it."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,10 @@ from lightning_tx.core.sparse_attention import sparse_attention
 
 #: Sequences shorter than this many tokens, or blocks of a pattern, are faster without taking the pattern apart.
 WORTH_SPLITTING = (1024, 4)
+#: From as many tokens on it pays to leave out the future chunk by chunk, where a kernel is given a mask.
+SMALLEST_CHUNKED = 128
+
+Kernel = Callable[..., Tensor]
 
 
 def attend(
@@ -103,21 +109,29 @@ def _worth_splitting(mask: Mask) -> bool:
 
 def _dense(q: Tensor, k: Tensor, v: Tensor, mask: Mask, added: Tensor | None, scale: float, dropout: float) -> Tensor:
     """Attention over all pairs, of keys that may begin with some which the mask does not know and everyone sees."""
-
-    def kernel(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, mask, dropout, is_causal=causal, scale=scale)
-
-    extra = k.shape[2] - mask.k_positions.shape[-1]
+    kernel: Kernel = partial(F.scaled_dot_product_attention, dropout_p=dropout, scale=scale)
+    length, extra = q.shape[2], k.shape[2] - mask.k_positions.shape[-1]
     if added is None and mask.everything:
         return kernel(q, k, v)
     if added is None and not extra and mask.only_causal:
-        return kernel(q, k, v, causal=True)
+        return kernel(q, k, v, is_causal=True)
     if added is None and not extra and mask.leading:
-        number = mask.leading
-        leading = kernel(q[:, :, :number], k[:, :, :number], v[:, :, :number])
-        return torch.cat([leading, kernel(q, k, v, causal=True)[:, :, number:]], dim=2)
-    allowed = F.pad(mask.dense(), (extra, 0), value=True)
+        ahead = slice(mask.leading)
+        leading = kernel(q[:, :, ahead], k[:, :, ahead], v[:, :, ahead])
+        return torch.cat([leading, kernel(q, k, v, is_causal=True)[:, :, mask.leading :]], dim=2)
+    if extra or not mask.past_only or length < SMALLEST_CHUNKED:
+        allowed = F.pad(mask.dense(), (extra, 0), value=True)
+        out = _masked(q, k, v, allowed, None if added is None else F.pad(added, (extra, 0)), kernel)
+        return out if mask.in_order else out * allowed.any(dim=-1, keepdim=True)
+    # Given a mask, a kernel computes the future too; a chunk of queries does without the keys that come after it.
+    outs = []
+    for start, end, allowed in mask.chunks:
+        bias = None if added is None else added[..., start:end, :end]
+        outs.append(_masked(q[:, :, start:end], k[:, :, :end], v[:, :, :end], allowed, bias, kernel))
+    return torch.cat(outs, dim=2)
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, added: Tensor | None, kernel: Kernel) -> Tensor:
     if added is None:
-        return kernel(q, k, v, allowed) * allowed.any(dim=-1, keepdim=True)
-    scores = F.pad(added, (extra, 0)).masked_fill(~allowed, float("-inf")).to(q.dtype)
-    return kernel(q, k, v, scores) * allowed.any(dim=-1, keepdim=True)
+        return kernel(q, k, v, allowed)
+    return kernel(q, k, v, added.masked_fill(~allowed, float("-inf")).to(q.dtype))

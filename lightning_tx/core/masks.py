@@ -1,13 +1,17 @@
 """Lazy masks: who may attend to whom, held as its ingredients and made dense only where a kernel needs it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from lightning_tx.core.pattern import Pattern
+
+#: As many pieces a causal sequence is cut into for a kernel that is given a mask.
+CHUNKS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,8 +22,9 @@ class Mask:
         q_positions: positions of the queries, [B or 1, T].
         k_positions: positions of the keys, [B or 1, S].
         causal: keys at later positions are hidden.
-        in_order: positions count 0, 1, 2, … over the keys and the queries are the last of them. Known without
-            looking at the tensors, so that a kernel can be chosen without waiting for them.
+        in_order: positions count 0, 1, 2, … over the keys, the queries are the last of them, and there are neither
+            documents nor padding, so that every query looks at itself at least. Known without looking at the tensors,
+            so that a kernel can be chosen without waiting for them.
         pattern: a further restriction by positions, or a prefix; None for full attention.
         q_documents, k_documents: document of each query [B, T] and key [B, S]; attention stays inside one.
         k_token_mask: True at real tokens, False at padding, [B, S].
@@ -33,10 +38,16 @@ class Mask:
     q_documents: Tensor | None = None
     k_documents: Tensor | None = None
     k_token_mask: Tensor | None = None
+    _narrowed: dict[Pattern, "Mask"] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def within(self, pattern: Pattern | None) -> "Mask":
-        """This mask narrowed by a pattern."""
-        return self if pattern is None else replace(self, pattern=pattern)
+        """This mask narrowed by a pattern, one object for all layers; where a pattern reaches all keys, itself."""
+        reaches_all = pattern is not None and self.in_order and (pattern.reach or 0) >= self.k_positions.shape[-1]
+        if pattern is None or reaches_all:
+            return self
+        if pattern not in self._narrowed:
+            self._narrowed[pattern] = replace(self, pattern=pattern)
+        return self._narrowed[pattern]
 
     def last_keys(self, number: int) -> "Mask":
         """This mask for the last keys only, where a cache has forgotten the others."""
@@ -78,15 +89,17 @@ class Mask:
     def everything(self) -> bool:
         """Whether each query sees every key, known without looking at the tensors."""
         last_query_only = self.in_order and self.q_positions.shape[-1] == 1
-        return (not self.causal or last_query_only) and self._unmixed and self.pattern is None
+        mixed = self.q_documents is not None or self.k_token_mask is not None
+        return (not self.causal or last_query_only) and not mixed and self.pattern is None
+
+    @property
+    def past_only(self) -> bool:
+        """Whether a whole sequence looks at its past, if a pattern lets it: no later key is looked at by any query."""
+        return self.causal and self._whole and (self.pattern is None or self.pattern.prefix == 0)
 
     @property
     def _whole(self) -> bool:
-        return self.in_order and self._unmixed and self.q_positions.shape[-1] == self.k_positions.shape[-1]
-
-    @property
-    def _unmixed(self) -> bool:
-        return self.q_documents is None and self.k_token_mask is None
+        return self.in_order and self.q_positions.shape[-1] == self.k_positions.shape[-1]
 
     @cached_property
     def consecutive(self) -> bool:
@@ -105,6 +118,20 @@ class Mask:
         if self.k_documents is not None:
             fine = fine | (self.k_documents.diff(dim=1) != 0)
         return bool(fine.all())
+
+    @cached_property
+    def chunks(self) -> list[tuple[int, int, Tensor]]:
+        """Where ``past_only``, the dense mask cut into pieces that leave out the future.
+
+        Each is (first query, one after the last query, bool [1, 1, its queries, the keys up to its last query]).
+        """
+        length = self.q_positions.shape[-1]
+        ends = [length * (chunk + 1) // CHUNKS for chunk in range(CHUNKS)]
+        q = self.q_positions
+        return [
+            (start, end, replace(self, q_positions=q[:, start:end], k_positions=q[:, :end]).dense())
+            for start, end in pairwise([0, *ends])
+        ]
 
     def dense(self) -> Tensor:
         """The mask as a tensor [B or 1, 1, T, S], True where attention is allowed."""

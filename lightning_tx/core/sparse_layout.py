@@ -68,8 +68,7 @@ class Layout:
         length = mask.q_positions.shape[-1]
         unit = lcm(1, *(_unit(part) for part in parts))
         self.padding = -length % unit
-        unmixed = mask.in_order and mask.q_documents is None and mask.k_token_mask is None
-        self._regular = unmixed and (mask.causal or not self.padding)
+        self._regular = mask.in_order and (mask.causal or not self.padding)
         self._tokens = _tokens(mask, self.padding)
         self.columns: list[View] = []
         self.pieces = [piece for owner in range(len(parts)) for piece in self._pieces(owner, length + self.padding)]

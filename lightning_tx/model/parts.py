@@ -42,6 +42,7 @@ class Parts:
         self.configs = configs
         self.overrides = overrides
         self.problems: list[str] = []
+        self._patterns: dict[int, Any] = {}
         self.prefixes: dict[Stack, int] = {}
         self._used: set[tuple[int, str]] = set()
 
@@ -73,7 +74,9 @@ class Parts:
     def _pattern(self, dims: Dims, stack: Stack, layer: int, causal: bool) -> Pattern | None:
         """A layer's pattern; None where it restricts nothing."""
         config = self.config("pattern", stack, layer, "self_attention")
-        pattern = self._create("pattern", config)
+        if id(config) not in self._patterns:
+            self._patterns[id(config)] = self._create("pattern", config)
+        pattern = self._patterns[id(config)]  # one for all layers, so that they share its mask
         if isinstance(pattern, _Failed):
             return None
         positions = torch.arange(min(dims.max_seq_len, LONG_ENOUGH), device="cpu")
