@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,7 +38,9 @@ class Mask:
     q_documents: Tensor | None = None
     k_documents: Tensor | None = None
     k_token_mask: Tensor | None = None
+    # What was computed once; not by cached_property, whose lock cannot be compiled.
     _narrowed: dict[Pattern, "Mask"] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def within(self, pattern: Pattern | None) -> "Mask":
         """This mask narrowed by a pattern, one object for all layers; where a pattern reaches all keys, itself."""
@@ -101,14 +103,17 @@ class Mask:
     def _whole(self) -> bool:
         return self.in_order and self.q_positions.shape[-1] == self.k_positions.shape[-1]
 
-    @cached_property
+    @property
     def consecutive(self) -> bool:
         """Whether the real tokens of each document stand side by side and positions count them one by one.
 
         Looks at the tensors, unless positions are in order; False in doubt.
         """
-        if self.in_order:
-            return True
+        if "consecutive" not in self._known:
+            self._known["consecutive"] = self.in_order or self._is_consecutive()
+        return self._known["consecutive"]
+
+    def _is_consecutive(self) -> bool:
         offset = torch.arange(self.k_positions.shape[-1], device=self.k_positions.device) - self.k_positions
         none = torch.iinfo(offset.dtype).min
         if self.k_token_mask is not None:
@@ -119,12 +124,17 @@ class Mask:
             fine = fine | (self.k_documents.diff(dim=1) != 0)
         return bool(fine.all())
 
-    @cached_property
+    @property
     def chunks(self) -> list[tuple[int, int, Tensor]]:
         """Where ``past_only``, the dense mask cut into pieces that leave out the future.
 
         Each is (first query, one after the last query, bool [1, 1, its queries, the keys up to its last query]).
         """
+        if "chunks" not in self._known:
+            self._known["chunks"] = self._chunks()
+        return self._known["chunks"]
+
+    def _chunks(self) -> list[tuple[int, int, Tensor]]:
         length = self.q_positions.shape[-1]
         ends = [length * (chunk + 1) // CHUNKS for chunk in range(CHUNKS)]
         q = self.q_positions

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -16,3 +18,11 @@ def test_compiles_without_graph_breaks(topology: str, padded: bool) -> None:
         masks["source_token_mask_BS"] = mask
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(*inputs, **masks).x, model(*inputs, **masks).x, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("pattern", [{"name": "local", "window": 3}, {"name": "strided", "stride": 4}])
+def test_compiles_without_graph_breaks_where_a_masked_sequence_is_cut_into_chunks(pattern: dict[str, Any]) -> None:
+    torch._dynamo.reset()
+    model = small_model(pattern=pattern)
+    compiled, inputs = torch.compile(model, fullgraph=True, backend="eager"), tokens(1, 140)
+    torch.testing.assert_close(compiled(inputs).x, model(inputs).x, rtol=0, atol=1e-12)
