@@ -196,6 +196,7 @@ def train(
         ConfigError: the data holds less than a batch.
     """
     # Lightning takes seconds to import; checking a config does without.
+    from lightning_tx.tracking.figures import draw_stats
     from lightning_tx.tracking.logger import MetricLogger
     from lightning_tx.training.checkpoint import seed_everything
     from lightning_tx.training.fit import FINAL, fit
@@ -251,6 +252,9 @@ def train(
         )
         run.log_metrics({"memory/peak_bytes": _peak_memory()}, step=options.max_steps)
         run.log_file(run.folder / FINAL, WEIGHTS)
+        run.flush()
+        for figure in draw_stats(store, run.run_id, run.folder):
+            run.log_file(figure, f"stats/{figure.name}")
         own = registry.create("adapter", config["adapter"]).state_dict(net)
         if own:
             save_adapter(own, config["adapter"], run.folder / ADAPTER)
