@@ -24,7 +24,7 @@ def describes_itself(subject: Component) -> None:
     cls = subject.component
     if not registry.summary(cls).strip().endswith("."):
         raise Violation(f"the first line of its docstring is {registry.summary(cls)!r}.")
-    text = inspect.getdoc(cls) or ""
+    text = "\n".join(inspect.getdoc(each) or "" for each in cls.__mro__)  # options may be explained where they are used
     missing = [knob.name for knob in registry.knobs(cls) if f"{knob.name}:" not in text]
     if missing:
         raise Violation(f"its docstring does not explain {', '.join(missing)}.")
@@ -96,9 +96,13 @@ def optimizer_steps_and_resumes(subject: Component) -> None:
 @holds(about="component", groups=("task",), usually="primary or direction not set.")
 def task_says_what_is_better(subject: Component) -> None:
     """A task names its primary metric, whether less or more is better, and what its data must be."""
-    cls: Any = subject.component
-    if not isinstance(cls.primary, str) or cls.direction not in ("min", "max") or cls.texts_per_example not in (1, 2):
-        raise Violation(f"primary {cls.primary!r}, direction {cls.direction!r}, texts {cls.texts_per_example!r}.")
+    task: Any = registry.create("task", subject.config)
+    if (
+        not isinstance(task.primary, str)
+        or task.direction not in ("min", "max")
+        or task.texts_per_example not in (1, 2)
+    ):
+        raise Violation(f"primary {task.primary!r}, direction {task.direction!r}, texts {task.texts_per_example!r}.")
 
 
 def _schedule(subject: Component, max_steps: int) -> Any:

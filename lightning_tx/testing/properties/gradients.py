@@ -60,7 +60,8 @@ def objective(model: nn.Module, x: Tensor) -> Tensor:
 def parameter_gradients(value: Tensor, model: nn.Module) -> dict[str, Tensor | None]:
     """The gradient of a number with respect to every trained parameter."""
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    return dict(zip(trained, torch.autograd.grad(value, list(trained.values()), allow_unused=True), strict=True))
+    found = torch.autograd.grad(value, list(trained.values()), allow_unused=True, retain_graph=True)
+    return dict(zip(trained, found, strict=True))
 
 
 def auxiliary_gradients(output: Output, name: str, model: nn.Module) -> dict[str, Tensor | None]:

@@ -73,7 +73,8 @@ def sees_the_source(subject: Subject) -> None:
     source = subject.source[:1].repeat(2, 1)
     source[1] = (source[1] + 1) % VOCAB_SIZE
     states = subject.states(subject.ids[:1].expand(2, -1), source_BS=source)
-    deaf = ((states[0] - states[1]).abs().amax(dim=-1) < NONE).nonzero()[:, 0].tolist()
+    moved = (states[0] - states[1]).abs().amax(dim=-1) / states.abs().max().clamp(min=1)
+    deaf = (moved < NONE).nonzero()[:, 0].tolist()
     if deaf:
         raise Violation(f"the states of the target tokens {deaf} are the same for another source.")
 
@@ -93,7 +94,7 @@ def _no_leak(subject: Subject, model: torch.nn.Module) -> None:
 
 
 def _influence(subject: Subject, model: torch.nn.Module) -> Tensor:
-    """[T, T]: how far the state of a token (row) moves when another one (column) changes."""
+    """[T, T]: how far the state of a token (row) moves when another one (column) changes, relative to the largest."""
     ids = subject.ids[:1]
     length = ids.shape[1]
     changed = ids.repeat(length + 1, 1)
@@ -101,4 +102,5 @@ def _influence(subject: Subject, model: torch.nn.Module) -> Tensor:
         changed[token + 1, token] = (changed[token + 1, token] + 1) % VOCAB_SIZE
     with seeded(0):
         states = subject.states(changed, model=model)
-    return (states[1:] - states[:1]).abs().amax(dim=-1).T.cpu()
+    moved = (states[1:] - states[:1]).abs().amax(dim=-1) / states.abs().max().clamp(min=1)
+    return moved.T.cpu()
