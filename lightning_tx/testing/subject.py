@@ -120,6 +120,10 @@ class Subject:
         """A model of the same values to do something to."""
         return copy.deepcopy(self.model)
 
+    def gentle_copy(self) -> Any:
+        """A model in training whose values are small enough that no softmax is saturated: everything has a gradient."""
+        return scramble(self.copy(), std=0.1).train()
+
     @cached_property
     def ids(self) -> Tensor:
         """Token ids [B, T]."""

@@ -51,7 +51,7 @@ def adapter_alone_is_trained(subject: Subject) -> None:
         raise Violation(f"the base's own {_names(own)} are trained.")
     if set(trained) - saved:
         raise Violation(f"{_names(set(trained) - saved)} are trained and not saved.")
-    scramble(model)
+    scramble(model, std=0.1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()
     optimizer = torch.optim.SGD([each for each in model.parameters() if each.requires_grad], lr=0.1)

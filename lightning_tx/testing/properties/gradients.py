@@ -17,7 +17,7 @@ from lightning_tx.testing.values import seeded
 )
 def gradients(subject: Subject) -> None:
     """Every trained parameter gets a gradient from the objective alone: present, finite, not zero throughout."""
-    model = subject.copy().train()
+    model = subject.gentle_copy()
     with seeded(0):
         output = subject.run(subject.ids, model=model)
     found = parameter_gradients(objective(model, output.x), model)

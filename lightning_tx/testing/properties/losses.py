@@ -22,10 +22,12 @@ EXACT = 1e-9
 )
 def auxiliary_losses_teach(subject: Subject) -> None:
     """Every auxiliary loss is finite and has a gradient; no stat does."""
-    model = subject.copy().train()
+    model = subject.gentle_copy()
     with seeded(0):
         output = subject.run(subject.ids, model=model)
     _needs_any(output)
+    if not all(parameter.requires_grad for parameter in model.parameters()):
+        raise NotApplicable("what they teach is frozen")
     for name, (value, weight) in output.losses.items():
         if not value.isfinite():
             raise Violation(f"the loss {name!r} is {value.item()}.")
