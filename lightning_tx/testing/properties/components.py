@@ -22,6 +22,8 @@ TEXTS = ["One sentence, and a number: 42.", "Zwei Sätze – mit “Zeichen”."
 def describes_itself(subject: Component) -> None:
     """Its docstring opens with a summary of one line, and explains each option."""
     cls = subject.component
+    if not cls.__doc__:
+        raise Violation("it has no docstring of its own.")
     if not registry.summary(cls).strip().endswith("."):
         raise Violation(f"the first line of its docstring is {registry.summary(cls)!r}.")
     text = "\n".join(inspect.getdoc(each) or "" for each in cls.__mro__)  # options may be explained where they are used

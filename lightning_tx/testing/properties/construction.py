@@ -16,6 +16,24 @@ from lightning_tx.testing.subject import Subject
 from lightning_tx.testing.values import seeded
 
 
+@holds(
+    usually="a parameter filled in the constructor, where initialisation is declared instead "
+    '(initial = {"weight": Normal(0.02)}), or a buffer of random values.'
+)
+def initialisation(subject: Subject) -> None:
+    """Every parameter and buffer is a function of the seed: declared, finite, and not drawn from a global generator."""
+    first = _initialised(subject, seed=3, generators=0)
+    second = _initialised(subject, seed=3, generators=1)
+    for name, value in first.items():
+        if not value.isfinite().all():
+            raise Violation(f"{name} starts with values that are not finite.")
+        if not torch.equal(value, second[name]):
+            raise Violation(f"{name} differs between two models of the same seed.")
+    other = _initialised(subject, seed=4, generators=0)
+    if all(torch.equal(value, other[name]) for name, value in first.items()):
+        raise Violation("another seed gives the same values.")
+
+
 @holds(usually="a tensor made with a device, or filled by reading another's values (.item(), .tolist(), numpy).")
 def builds_without_memory(subject: Subject) -> None:
     """On the meta device it has the parameters that it has elsewhere, and takes no memory."""
@@ -35,24 +53,6 @@ def builds_at_its_own_size(subject: Subject) -> None:
     """At the sizes that its config names it can be built."""
     config = {"model": subject.topology, **{group: subject.parts[group] for group in PARTS}}
     build_model(config, vocab_size=VOCAB_SIZE, device="meta")
-
-
-@holds(
-    usually="a parameter filled in the constructor, where initialisation is declared instead "
-    '(initial = {"weight": Normal(0.02)}), or a buffer of random values.'
-)
-def initialisation(subject: Subject) -> None:
-    """Every parameter and buffer is a function of the seed: declared, finite, and not drawn from a global generator."""
-    first = _initialised(subject, seed=3, generators=0)
-    second = _initialised(subject, seed=3, generators=1)
-    for name, value in first.items():
-        if not value.isfinite().all():
-            raise Violation(f"{name} starts with values that are not finite.")
-        if not torch.equal(value, second[name]):
-            raise Violation(f"{name} differs between two models of the same seed.")
-    other = _initialised(subject, seed=4, generators=0)
-    if all(torch.equal(value, other[name]) for name, value in first.items()):
-        raise Violation("another seed gives the same values.")
 
 
 @holds(usually="random.random(), numpy.random or torch.randn in a constructor.")

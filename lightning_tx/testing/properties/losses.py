@@ -102,7 +102,7 @@ def _require_same(first: Output, second: Output, when: str, *, with_stats: bool)
 def _stats(output: Output) -> dict[str, Tensor]:
     """The stats as numbers: a mean that comes in two parts is taken."""
     stats: dict[str, Any] = dict(output.stats)
-    return {name: each.sum / each.count if isinstance(each, tuple) else each for name, each in stats.items()}
+    return {name: each[0] / each[1] if isinstance(each, tuple) else each for name, each in stats.items()}
 
 
 def _needs_any(output: Output) -> None:

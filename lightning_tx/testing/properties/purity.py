@@ -92,8 +92,9 @@ def inputs_unchanged(subject: Subject) -> None:
     if not (torch.equal(ids, subject.ids) and torch.equal(mask, kept)):
         raise Violation("the token ids or the token mask have changed.")
     for positions in subject.positions:
-        q_BHTK = torch.randn(2, 4, 3, 4, dtype=torch.float64, device=subject.device)
-        x_BTD = torch.randn(2, 3, subject.model.dims.d_model, dtype=torch.float64, device=subject.device)
+        dims = subject.model.dims
+        q_BHTK = torch.ones(2, dims.num_heads, 3, dims.head_dim, dtype=torch.float64, device=subject.device)
+        x_BTD = torch.ones(2, 3, dims.d_model, dtype=torch.float64, device=subject.device)
         at = torch.arange(3, device=subject.device)[None]
         given = {"rotate": q_BHTK, "embed": x_BTD}
         with torch.no_grad():
