@@ -51,7 +51,7 @@ def test_a_test_has_a_case_for_each_property_and_topology() -> None:
 
 
 def test_what_is_not_registered_is_refused_when_the_test_is_written() -> None:
-    with pytest.raises(ConfigError, match="there is no norm 'rmsnrm'. Did you mean 'rmsnorm'"):
+    with pytest.raises(ConfigError, match=r"there is no norm 'rmsnrm'\. Did you mean 'rmsnorm'"):
         conformance("norm/rmsnrm")
     with pytest.raises(ConfigError, match=r"norm\.epsilon: unknown key"):
         conformance("norm/rmsnorm", epsilon=1)
