@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_tx.components.attention.multi_head import MultiHeadAttention
-from lightning_tx.components.pattern.base import Pattern
+from lightning_tx.components.pattern.base import Near, Pattern
 from lightning_tx.components.positions.base import Positions
 from lightning_tx.core.context import Context, KeyValueShape, Output
 from lightning_tx.core.dims import Dims, Site
@@ -32,6 +32,11 @@ class SeesOneAhead(Grouped):
 class SeesTheFutureInItsCache(Grouped):
     def forward(self, x_BTD, ctx):
         return super().forward(x_BTD, ctx) if ctx.cache is None else self.with_mask(x_BTD, ctx, causal=False)
+
+
+class LooksBack(Grouped):
+    def forward(self, x_BTD, ctx):
+        return self.with_mask(x_BTD, ctx, causal=True)
 
 
 class SeesPadding(Grouped):
@@ -186,9 +191,13 @@ class AllowsNothing(Window):
         return super().__call__(q_positions, k_positions) & (q_positions % 5 != 4)
 
 
-class LooksBack(Window):
-    def __call__(self, q_positions, k_positions):
-        return (q_positions - k_positions < 3) & (k_positions <= q_positions)
+class ReachesTooFar(Window):
+    reach = 2
+
+
+class ForgetsAPart(Window):
+    def parts(self):
+        return (Near(2),)
 
 
 class CountsFromItsOwnBlock(Window):
@@ -233,7 +242,9 @@ FAULTS = [
     Fault("past_the_training_length", "positions", EndsSilently),
     Fault("a_query_sees_itself", "pattern", BlindToItself),
     Fault("a_query_sees_itself", "pattern", AllowsNothing, says="[4, 9, 14, 19, 24] see nothing"),
-    Fault("symmetric_in_an_encoder", "pattern", LooksBack, says="query 1 may look at key 0, and 0 not at 1"),
+    Fault("parts_are_the_pattern", "pattern", ReachesTooFar, says="reach is 2, and a query looks at a key 2 positions"),
+    Fault("parts_are_the_pattern", "pattern", ForgetsAPart, says="query 0 and key 2: the pattern says True"),
+    Fault("symmetric_in_an_encoder", "attention", LooksBack, topology="encoder", says="token 1 sees token 0"),
     Fault("pattern_is_elementwise", "pattern", CountsFromItsOwnBlock),
     Fault("sparse_takes_no_dense_memory", "pattern", ClaimsParts, says="4001"),
     Fault("cache_keeps_the_window_alone", "pattern", Window, says="bytes"),

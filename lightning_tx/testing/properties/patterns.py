@@ -32,17 +32,27 @@ def a_query_sees_itself(subject: Component) -> None:
             raise Violation(f"queries {blind[:5]} do not see themselves; {nothing[:5]} see nothing.")
 
 
-@holds(
-    usually="a condition on q - k instead of on its absolute value; a causal stack hides the future by itself.",
-    **PATTERN,
-)  # type: ignore[arg-type]
-def symmetric_in_an_encoder(subject: Component) -> None:
-    """Who may look at a token is who it may look at: the causal half is the stack's own."""
-    for allowed in _both_sizes(subject):
-        wrong = allowed & ~allowed.T
-        if wrong.any():
-            query, key = wrong.nonzero()[0].tolist()
-            raise Violation(f"query {query} may look at key {key}, and {key} not at {query}.")
+@holds(usually="a part that is wider than the pattern, or a piece of it that no part has.", **PATTERN)  # type: ignore[arg-type]
+def parts_are_the_pattern(subject: Component) -> None:
+    """The parts of a pattern allow together what it allows, and nothing lies beyond its reach."""
+    for small in (True, False):
+        pattern = _pattern(subject, small=small)
+        at = torch.arange(300)
+        allowed = pattern(at[:, None], at[None])
+        if allowed is None:
+            raise NotApplicable("everything is allowed")
+        union = torch.zeros_like(allowed)
+        for part in pattern.parts():
+            union |= part.allows(at[:, None], at[None])
+        if pattern.parts() and not torch.equal(union, allowed):
+            query, key = (union != allowed).nonzero()[0].tolist()
+            raise Violation(
+                f"query {query} and key {key}: the pattern says {bool(allowed[query, key])}, its parts do not."
+            )
+        if pattern.reach is not None:
+            far = (at[:, None] - at[None]).abs()[allowed].max().item()
+            if far >= pattern.reach:
+                raise Violation(f"reach is {pattern.reach}, and a query looks at a key {far} positions away.")
 
 
 @holds(usually="arange over the length instead of the positions that were given.", **PATTERN)  # type: ignore[arg-type]
@@ -73,7 +83,7 @@ def sparse_is_dense(subject: Component) -> None:
     """On long sequences attention and its gradients are those of the dense softmax over the elementwise truth."""
     pattern = _pattern(subject, small=False)
     at = torch.arange(LONG)
-    if pattern(at[:1, None], at[None, :1]) is None:
+    if pattern(at[:1, None], at[None, :1]) is None and not pattern.prefix:
         raise NotApplicable("everything is allowed")
     for causal, bias in ((True, None), (True, _distance), (False, None)):
         _compare(pattern, causal, bias)
@@ -103,10 +113,14 @@ def _compare(pattern: Pattern, causal: bool, bias: Any) -> None:
     rows = torch.cat([torch.arange(40), torch.randperm(LONG, generator=generator)[:80], torch.arange(LONG - 10, LONG)])
     at = torch.arange(LONG)
     found = attend(q, k, v, _mask(pattern, causal), bias=bias)[:, :, rows]
-    allowed = pattern(rows[:, None], at[None])
-    assert allowed is not None
+    permitted = pattern(rows[:, None], at[None])
+    if permitted is not None and not causal:
+        permitted = permitted | pattern(at[None], rows[:, None])
+    allowed = torch.ones(len(rows), LONG, dtype=torch.bool) if permitted is None else permitted
     if causal:
-        allowed = allowed & ((at[None] <= rows[:, None]) | (at[None] < pattern.prefix))
+        allowed = allowed & (
+            (at[None] <= rows[:, None]) | ((at[None] < pattern.prefix) & (rows[:, None] < pattern.prefix))
+        )
     scores = q[:, :, rows] @ k.mT / 2
     scores = scores if bias is None else scores + bias(rows[None, :, None], at[None, None, :])
     expected = scores.masked_fill(~allowed, float("-inf")).softmax(dim=-1) @ v

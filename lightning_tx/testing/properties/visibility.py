@@ -46,7 +46,7 @@ def sees_what_the_pattern_allows(subject: Subject) -> None:
     allowed = torch.ones(length, length, dtype=torch.bool)
     permitted = subject.pattern(at[:, None], at[None])
     if permitted is not None:
-        allowed &= permitted.cpu()
+        allowed &= permitted if subject.is_causal else permitted | permitted.T
     if subject.is_causal:
         allowed &= (at[None] <= at[:, None]) | (at[None] < subject.pattern.prefix)
     if not subject.has_attention:
@@ -59,6 +59,21 @@ def sees_what_the_pattern_allows(subject: Subject) -> None:
             query, key = wrong.nonzero()[0].tolist()
             word = "may" if expected else "may not"
             raise Violation(f"the state of token {query} {word} depend on token {key}, and {text}.")
+
+
+@holds(
+    groups=("attention", "pattern"),
+    usually="a causal mask in a stack that is not causal, or a pattern taken in one direction alone.",
+)
+def symmetric_in_an_encoder(subject: Subject) -> None:
+    """In one layer of an encoder, a token that sees another is seen by it."""
+    if subject.is_causal:
+        raise NotApplicable("the model is causal")
+    seen = _influence(subject, subject.random_model(num_layers=1)) > SEEN
+    one_sided = seen & ~seen.T
+    if one_sided.any():
+        query, key = one_sided.nonzero()[0].tolist()
+        raise Violation(f"token {query} sees token {key}, and {key} does not see {query}.")
 
 
 @holds(
