@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a line a choice and every failure in full; 1 where something failed."""
-    found = _all_choices()
-    wanted = _wanted(found, arguments.which)
+    group, _, label = (arguments.which or "").partition("/")
+    found, missing = _all_choices(group)
+    wanted = {group: {label: _one(found[group], group, label)}} if label else found
     start = time.perf_counter()
     tasks: list[tuple[str, str, Mapping[str, Any]]] = [
         (group, label, config) for group, labels in wanted.items() for label, config in labels.items()
@@ -42,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     for title, results, seconds in _results(tasks, found if _is_whole(arguments) else {}, arguments.jobs):
         failed += [result.failure for result in results if result.failure is not None]
         out.print(_line(title, width, results, seconds), markup=False)
-    missing = _without_yaml(wanted) if arguments.which is None else []
+    missing = [] if label else missing
     for failure in failed:
         out.print(f"\n{failure}", markup=False, soft_wrap=True)
     for component in missing:
@@ -52,32 +53,33 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failed or missing else 0
 
 
-def _all_choices() -> Choices:
-    """The content of every choice's file, by group and label; components without a file have their defaults."""
+def _all_choices(group: str) -> tuple[Choices, list[str]]:
+    """The content of every choice's file, by group and label, of all groups or one; and what no file chooses.
+
+    The latter are among the choices too, with their defaults.
+    """
     from lightning_tx.cli.compose import hydra_session, labels_in, values_of
-    from lightning_tx.core.registry import GROUPS
+    from lightning_tx.core import registry
     from lightning_tx.testing.suite import default_choices
 
+    groups = [group] if group else list(registry.GROUPS)
+    registry.names(groups[0])  # refuses an unknown group
     with hydra_session():
-        found: Choices = {group: {label: values_of(group, label) for label in labels_in(group)} for group in GROUPS}
-    for group, components in default_choices().items():
-        named = {config.get("name") for config in found[group].values()}
-        found[group].update({name: config for name, config in components.items() if name not in named})
-    return found
+        found: Choices = {each: {label: values_of(each, label) for label in labels_in(each)} for each in groups}
+    missing: list[str] = []
+    defaults = default_choices(groups)
+    for each in groups:
+        named = {config["name"] for config in found[each].values()}
+        own = [name for name in registry.names(each) if name not in named]
+        missing += [f"{each}/{name}" for name in own]
+        found[each].update({name: defaults[each][name] for name in own if name in defaults[each]})
+    return found, missing
 
 
-def _wanted(found: Choices, which: str | None) -> Choices:
-    if which is None:
-        return found
-    group, _, label = which.partition("/")
-    if group not in found:
-        raise ConfigError(f"{group}: there is no such group.{nearest(group, found)} Groups: {choices(found)}.")
-    if not label:
-        return {group: found[group]}
-    if label not in found[group]:
-        known = found[group]
+def _one(known: Mapping[str, Mapping[str, Any]], group: str, label: str) -> Mapping[str, Any]:
+    if label not in known:
         raise ConfigError(f"{group}: there is no choice {label!r}.{nearest(label, known)} Choices: {choices(known)}.")
-    return {group: {label: found[group][label]}}
+    return known[label]
 
 
 def _is_whole(arguments: argparse.Namespace) -> bool:
@@ -131,14 +133,3 @@ def _line(title: str, width: int, results: Sequence["Result"], seconds: float) -
     counts = Counter(result.status for result in results)
     failed = f"{counts['failed']:4} failed" if counts["failed"] else " " * 11
     return f"{title:{width}} {counts['passed']:5} passed {failed} {counts['skipped']:5} skipped {seconds:6.1f} s"
-
-
-def _without_yaml(found: Choices) -> list[str]:
-    from lightning_tx.core import registry
-
-    return [
-        f"{group}/{name}"
-        for group in registry.GROUPS
-        for name in registry.names(group)
-        if name not in {config.get("name") for config in found[group].values()}
-    ]

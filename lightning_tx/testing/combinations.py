@@ -21,6 +21,8 @@ def refusal(topology: Config, parts: Mapping[str, Config]) -> str | None:
         build_model({"model": sized(topology, **SHALLOW), **small}, vocab_size=VOCAB_SIZE, device="meta")
     except ConfigError as error:
         return "; ".join(error.problems)
+    except Exception:
+        return None  # not refused but broken: the properties that build it say what is raised
     return None
 
 

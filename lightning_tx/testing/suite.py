@@ -1,6 +1,6 @@
 """Which properties are checked on what."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,13 +17,13 @@ from lightning_tx.testing.subject import Component, Subject
 ONE_TOPOLOGY = ("compiles_in_one_graph", "builds_at_its_own_size")
 
 
-def default_choices() -> dict[str, dict[str, Config]]:
-    """Every registered component with the defaults of its options, by group and name.
+def default_choices(groups: Iterable[str] = registry.GROUPS) -> dict[str, dict[str, Config]]:
+    """Every registered component of some groups with the defaults of its options, by group and name.
 
     Components with options that have no default are left out: only a yaml says what they are to be.
     """
     found: dict[str, dict[str, Config]] = {}
-    for group in registry.GROUPS:
+    for group in groups:
         for name in registry.names(group):
             knobs = registry.knobs(registry.get(group, name))
             if not any(knob.required for knob in knobs):

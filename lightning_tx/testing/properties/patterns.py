@@ -113,9 +113,9 @@ def _compare(pattern: Pattern, causal: bool, bias: Any) -> None:
     rows = torch.cat([torch.arange(40), torch.randperm(LONG, generator=generator)[:80], torch.arange(LONG - 10, LONG)])
     at = torch.arange(LONG)
     found = attend(q, k, v, _mask(pattern, causal), bias=bias)[:, :, rows]
-    permitted = pattern(rows[:, None], at[None])
-    if permitted is not None and not causal:
-        permitted = permitted | pattern(at[None], rows[:, None])
+    permitted, back = pattern(rows[:, None], at[None]), pattern(at[None], rows[:, None])
+    if permitted is not None and back is not None and not causal:
+        permitted = permitted | back
     allowed = torch.ones(len(rows), LONG, dtype=torch.bool) if permitted is None else permitted
     if causal:
         allowed = allowed & (
