@@ -27,7 +27,7 @@ from lightning_tx.testing.baseline import (
     with_dropout,
 )
 from lightning_tx.testing.results import NotApplicable
-from lightning_tx.testing.values import random_tokens, scramble
+from lightning_tx.testing.values import GENTLE, random_tokens, scramble
 
 CPU = torch.device("cpu")
 NO_ADAPTER: Config = {"name": "none"}
@@ -122,7 +122,7 @@ class Subject:
 
     def gentle_copy(self) -> Any:
         """A model in training whose values are small enough that no softmax is saturated: everything has a gradient."""
-        return scramble(self.copy(), std=0.1).train()
+        return scramble(self.copy(), std=GENTLE).train()
 
     @cached_property
     def ids(self) -> Tensor:
@@ -193,7 +193,7 @@ class Subject:
     def is_full(self) -> bool:
         """Whether the pattern restricts nothing."""
         probe = torch.zeros(1, 1, dtype=torch.long)
-        return self.pattern(probe, probe) is None
+        return self.pattern(probe, probe) is None and not self.pattern.prefix
 
     @property
     def tells_order(self) -> bool:

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from lightning_tx.testing.results import Violation
 
+#: Standard deviation of values with which no softmax is saturated, whatever the parts; every influence is felt.
+GENTLE = 0.2
+
 
 def scramble(model: nn.Module, std: float = 0.3) -> nn.Module:
     """Random values for every parameter, in place: around 1 for gains, and nothing small that stands alone.

@@ -1,7 +1,6 @@
 """Feed-forwards, norms and blocks with one fault each."""
 
 import random
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from lightning_tx.components.block.pre_norm import PreNorm
 from lightning_tx.components.feed_forward.base import FeedForward
 from lightning_tx.components.norm.base import Norm
-from lightning_tx.core.context import Context, Output
+from lightning_tx.core.context import Context, Mean, Output
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.schemes import Constant
 from tests.testing.planted import Fault
@@ -253,12 +252,12 @@ class Balanced(Honest):
     def loss(self, p_BTE: Tensor, real_BT: Tensor) -> Tensor:
         return ((p_BTE * real_BT[..., None]).sum(dim=(0, 1)) / real_BT.sum()).square().sum()
 
-    def stat(self, p_BTE: Tensor, real_BT: Tensor) -> tuple[Tensor, Tensor]:
-        return (p_BTE.detach()[..., 0] * real_BT).sum(), real_BT.sum()
+    def stat(self, p_BTE: Tensor, real_BT: Tensor) -> Mean:
+        return Mean((p_BTE.detach()[..., 0] * real_BT).sum(), real_BT.sum())
 
     def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
         p_BTE, real_BT = self.router(x_BTD).softmax(dim=-1), self.real(x_BTD, ctx)
-        stats: Any = {f"{self.name()}_load": self.stat(p_BTE, real_BT)}
+        stats = {f"{self.name()}_load": self.stat(p_BTE, real_BT)}
         return Output(self.inner(x_BTD) * p_BTE[..., :1], {self.name(): (self.loss(p_BTE, real_BT), 0.1)}, stats)
 
 
@@ -269,7 +268,7 @@ class LossOverPadding(Balanced):
 
 class StatOverPadding(Balanced):
     def stat(self, p_BTE, real_BT):
-        return p_BTE.detach()[..., 0].sum(), torch.tensor(p_BTE[..., 0].numel())
+        return Mean(p_BTE.detach()[..., 0].sum(), torch.tensor(p_BTE[..., 0].numel()))
 
 
 class LossWithoutGradient(Balanced):
@@ -279,7 +278,7 @@ class LossWithoutGradient(Balanced):
 
 class StatWithGradient(Balanced):
     def stat(self, p_BTE, real_BT):
-        return (p_BTE[..., 0] * real_BT).sum(), real_BT.sum()
+        return Mean((p_BTE[..., 0] * real_BT).sum(), real_BT.sum())
 
 
 class LossOfOneName(Balanced):

@@ -25,7 +25,7 @@ def gradients(subject: Subject) -> None:
         output = subject.run(subject.ids, model=model)
     found = parameter_gradients(objective(model, output.x), model)
     largest = max(gradient.abs().max() for gradient in found.values() if gradient is not None)
-    silent = _unread(subject)
+    silent = unread(subject)
     for name, gradient in found.items():
         if gradient is None:
             if not name.startswith(silent):
@@ -75,7 +75,7 @@ def auxiliary_gradients(output: Output, name: str, model: nn.Module) -> dict[str
     return parameter_gradients(output.losses[name][0], model)
 
 
-def _unread(subject: Subject) -> tuple[str, ...]:
+def unread(subject: Subject) -> tuple[str, ...]:
     """Prefixes of parameters that nothing reads: without attention no encoder, and no rotation or bias."""
     if subject.has_attention:
         return ()

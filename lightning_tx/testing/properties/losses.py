@@ -1,7 +1,6 @@
 """Auxiliary losses and stats."""
 
 from collections import Counter
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,9 +99,8 @@ def _require_same(first: Output, second: Output, when: str, *, with_stats: bool)
 
 
 def _stats(output: Output) -> dict[str, Tensor]:
-    """The stats as numbers: a mean that comes in two parts is taken."""
-    stats: dict[str, Any] = dict(output.stats)
-    return {name: each[0] / each[1] if isinstance(each, tuple) else each for name, each in stats.items()}
+    """The stats as numbers."""
+    return {name: mean.value for name, mean in output.stats.items()}
 
 
 def _needs_any(output: Output) -> None:

@@ -40,7 +40,7 @@ def causality_in_training(subject: Subject) -> None:
 )
 def sees_what_the_pattern_allows(subject: Subject) -> None:
     """A state depends on exactly the tokens that the pattern lets it see, directly or through other tokens."""
-    influence = _influence(subject, subject.model)
+    influence = _influence(subject, subject.gentle_copy().eval())
     length = influence.shape[0]
     at = torch.arange(length)
     allowed = torch.ones(length, length, dtype=torch.bool)
@@ -87,8 +87,8 @@ def sees_the_source(subject: Subject) -> None:
         raise NotApplicable("nothing reads a source")
     source = subject.source[:1].repeat(2, 1)
     source[1] = (source[1] + 1) % VOCAB_SIZE
-    states = subject.states(subject.ids[:1].expand(2, -1), source_BS=source)
-    moved = (states[0] - states[1]).abs().amax(dim=-1) / states.abs().max().clamp(min=1)
+    states = subject.states(subject.ids[:1].expand(2, -1), model=subject.gentle_copy().eval(), source_BS=source)
+    moved = (states[0] - states[1]).abs().amax(dim=-1) / states.abs().max()
     deaf = (moved < NONE).nonzero()[:, 0].tolist()
     if deaf:
         raise Violation(f"the states of the target tokens {deaf} are the same for another source.")
@@ -117,5 +117,5 @@ def _influence(subject: Subject, model: torch.nn.Module) -> Tensor:
         changed[token + 1, token] = (changed[token + 1, token] + 1) % VOCAB_SIZE
     with seeded(0):
         states = subject.states(changed, model=model)
-    moved = (states[1:] - states[:1]).abs().amax(dim=-1) / states.abs().max().clamp(min=1)
+    moved = (states[1:] - states[:1]).abs().amax(dim=-1) / states.abs().max()
     return moved.T.cpu()
