@@ -1,4 +1,4 @@
-"""Feed-forwards, norms and blocks with one fault each."""
+"""Feed-forwards with one fault each."""
 
 import random
 
@@ -7,10 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_tx.components.block.pre_norm import PreNorm
 from lightning_tx.components.feed_forward.base import FeedForward
-from lightning_tx.components.norm.base import Norm
-from lightning_tx.core.context import Context, Mean, Output
+from lightning_tx.core.context import Context, Output
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.schemes import Constant
 from tests.testing.planted import Fault
@@ -236,123 +234,11 @@ class LosesGradient(Honest):
         return Output(self.inner(x_BTD) * sign * (best.values / best.values))
 
 
-class Balanced(Honest):
-    """A router with a loss and a stat that are right."""
-
-    def __init__(self, dims: Dims, site: Site) -> None:
-        super().__init__(dims, site)
-        self.router = nn.Linear(dims.d_model, 2, bias=False)
-
-    def name(self) -> str:
-        return f"{self.key}/balance"
-
-    def real(self, x_BTD: Tensor, ctx: Context) -> Tensor:
-        return torch.ones_like(x_BTD[..., 0]) if ctx.token_mask_BT is None else ctx.token_mask_BT.to(x_BTD.dtype)
-
-    def loss(self, p_BTE: Tensor, real_BT: Tensor) -> Tensor:
-        return ((p_BTE * real_BT[..., None]).sum(dim=(0, 1)) / real_BT.sum()).square().sum()
-
-    def stat(self, p_BTE: Tensor, real_BT: Tensor) -> Mean:
-        return Mean((p_BTE.detach()[..., 0] * real_BT).sum(), real_BT.sum())
-
-    def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
-        p_BTE, real_BT = self.router(x_BTD).softmax(dim=-1), self.real(x_BTD, ctx)
-        stats = {f"{self.name()}_load": self.stat(p_BTE, real_BT)}
-        return Output(self.inner(x_BTD) * p_BTE[..., :1], {self.name(): (self.loss(p_BTE, real_BT), 0.1)}, stats)
-
-
-class LossOverPadding(Balanced):
-    def loss(self, p_BTE, real_BT):
-        return p_BTE.mean(dim=(0, 1)).square().sum()
-
-
-class StatOverPadding(Balanced):
-    def stat(self, p_BTE, real_BT):
-        return Mean(p_BTE.detach()[..., 0].sum(), torch.tensor(p_BTE[..., 0].numel()))
-
-
-class LossWithoutGradient(Balanced):
-    def loss(self, p_BTE, real_BT):
-        return F.one_hot(p_BTE.argmax(dim=-1), 2).to(p_BTE).mean(dim=(0, 1)).square().sum()
-
-
-class StatWithGradient(Balanced):
-    def stat(self, p_BTE, real_BT):
-        return Mean((p_BTE[..., 0] * real_BT).sum(), real_BT.sum())
-
-
-class LossOfOneName(Balanced):
-    def name(self) -> str:
-        return "balance"
-
-
-class EvictsEarlierTokens(Balanced):
-    """In training only the half of a row's tokens that score highest pass: a later one takes an earlier one's place."""
-
-    def forward(self, x_BTD, ctx):
-        output = super().forward(x_BTD, ctx)
-        if not self.training:
-            return output
-        score_BT = self.router(x_BTD)[..., 0]
-        least_B = score_BT.topk((score_BT.shape[1] + 1) // 2, dim=1).values[:, -1:]
-        return Output(output.x * (score_BT >= least_B)[..., None], output.losses, output.stats)
-
-
-class NormalisesTheBatch(Norm):
-    def forward(self, x: Tensor) -> Tensor:
-        return x / x.square().mean(dim=(0, -1), keepdim=True).sqrt()
-
-
-class NormalisesTheBatchInTraining(Norm):
-    def forward(self, x: Tensor) -> Tensor:
-        return x / x.square().mean(dim=(0, -1), keepdim=True).sqrt() if self.training else x
-
-
-class NormalisesOverTime(Norm):
-    def forward(self, x: Tensor) -> Tensor:
-        return x - x.mean(dim=-2, keepdim=True)
-
-
-class NormWithoutDocstring(Norm):
-    __doc__ = None
-
-
-class NormWithABadDefault(Norm):
-    """A norm.
-
-    Args:
-        eps: has to be positive.
-    """
-
-    def __init__(self, width: int, *, eps: int = "small") -> None:  # type: ignore[assignment]
-        super().__init__(width)
-
-
-class SkipsASublayer(PreNorm):
-    """Runs the first sublayer of each layer alone."""
-
-    def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
-        sublayer = self.sublayers["self_attention"]
-        return Output(x_BTD + sublayer(self.norms["self_attention"](x_BTD), ctx).x)
-
-
-class RunsASublayerTwice(PreNorm):
-    """Runs the feed-forward twice."""
-
-    def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
-        for role in ("self_attention", "feed_forward", "feed_forward"):
-            x_BTD = x_BTD + self.sublayers[role](self.norms[role](x_BTD), ctx).x
-        return Output(x_BTD)
-
-
 FAULTS = [
     Fault("causality", "feed_forward", LooksOneAhead, says="token 0"),
     Fault("causality", "feed_forward", SubtractsTheRowsMean),
     Fault("sees_what_the_pattern_allows", "feed_forward", LooksOneAhead, says="may not depend on token 1, and does"),
     Fault("rows_are_independent", "feed_forward", SharesABatch, says="in evaluation"),
-    Fault("rows_are_independent", "norm", NormalisesTheBatch),
-    Fault("rows_are_independent", "norm", NormalisesTheBatchInTraining, says="in training"),
-    Fault("norm_is_of_the_last_dimension", "norm", NormalisesOverTime),
     Fault("padding_on_the_right", "feed_forward", SubtractsTheRowsMean, topology="encoder", says="id 7"),
     Fault("no_randomness_in_evaluation", "feed_forward", DropsInEvaluation),
     Fault("dropout_in_training", "feed_forward", HasDeafDropout),
@@ -362,7 +248,6 @@ FAULTS = [
     Fault("gradients", "feed_forward", HasARootOfZero, says="not finite"),
     Fault("gradients", "feed_forward", LosesGradient, says="router.weight is zero"),
     Fault("gradients_with_padding", "feed_forward", DividesByTheTokensSoFar, says="not finite"),
-    Fault("shape_dtype_device", "norm", type("Wide", (Norm,), {"forward": lambda self, x: torch.cat([x, x], dim=-2)})),
     Fault("shape_dtype_device", "feed_forward", AnswersWithMoreTokens),
     Fault("every_layer_keeps_the_dtype", "feed_forward", AnswersInFloat32, says="AnswersInFloat32"),
     Fault("every_layer_keeps_the_dtype", "feed_forward", AnswersInFloat32Inside, says="Rounding"),
@@ -380,15 +265,5 @@ FAULTS = [
     Fault("copies_are_independent", "feed_forward", HoldsOnToItself),
     Fault("autocast", "feed_forward", MixesDtypes),
     Fault("bfloat16", "feed_forward", CountsInBfloat16),
-    Fault("losses_and_stats_ignore_padding", "feed_forward", LossOverPadding, says="the loss"),
-    Fault("losses_and_stats_ignore_padding", "feed_forward", StatOverPadding, says="the stat"),
-    Fault("auxiliary_losses_teach", "feed_forward", LossWithoutGradient, says="no gradient"),
-    Fault("auxiliary_losses_teach", "feed_forward", StatWithGradient, says="the stat"),
-    Fault("losses_are_named_apart", "feed_forward", LossOfOneName, says="balance"),
-    Fault("causality_in_training", "feed_forward", EvictsEarlierTokens),
-    Fault("every_sublayer_runs_once", "block", SkipsASublayer, says="feed_forward 0 times"),
-    Fault("every_sublayer_runs_once", "block", RunsASublayerTwice, says="feed_forward 2 times"),
-    Fault("describes_itself", "norm", NormWithoutDocstring),
-    Fault("defaults_are_valid", "norm", NormWithABadDefault, says="small"),
 ]
-HONEST = [("feed_forward", Honest), ("feed_forward", Balanced)]
+HONEST = [("feed_forward", Honest)]

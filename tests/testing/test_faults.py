@@ -11,11 +11,17 @@ from lightning_tx.testing.properties import PROPERTIES, patterns
 from lightning_tx.testing.property import property_named
 from lightning_tx.testing.subject import Component, Subject
 from lightning_tx.testing.suite import cases, check_choice, failures
-from tests.testing import faulty_adapters, faulty_attention, faulty_layers
+from tests.testing import faulty_adapters, faulty_attention, faulty_blocks, faulty_layers, faulty_routers
 from tests.testing.planted import NAME, Fault, check, planted
 
-FAULTS = [*faulty_layers.FAULTS, *faulty_attention.FAULTS, *faulty_adapters.FAULTS]
-HONEST = [*faulty_layers.HONEST, *faulty_attention.HONEST, *faulty_adapters.HONEST]
+FILES = (faulty_layers, faulty_routers, faulty_blocks, faulty_attention, faulty_adapters)
+FAULTS = [fault for file in FILES for fault in file.FAULTS]
+HONEST = [
+    *faulty_layers.HONEST,
+    *faulty_routers.HONEST,
+    *faulty_attention.HONEST,
+    *faulty_adapters.HONEST,
+]
 #: Properties of faults that stand in tests of their own.
 ELSEWHERE = {"builds_at_its_own_size", "sparse_is_dense"}
 
