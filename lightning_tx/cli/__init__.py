@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "a recorded run's score on a split of its data",
     "report": "the effects that a study found",
     "components": "what can be chosen, with options and sources",
+    "check": "whether components keep what every component promises",
     "show": "a model's parameters before it is trained",
     "diff": "what differs between two runs",
     "ui": "open the MLflow UI on everything recorded",

@@ -1,6 +1,7 @@
 """The interface of the group ``positions``."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -14,9 +15,11 @@ class Positions(nn.Module):
     in every packed document and do not count padding.
 
     Attributes:
+        tells_order: whether the order of tokens shows by them; False for the choice that leaves it out.
         max_positions: number of positions there are, 0 to ``max_positions - 1``; None where they go on for ever.
     """
 
+    tells_order: ClassVar[bool] = True
     max_positions: int | None = None
 
     def __init__(self, dims: Dims, site: Site) -> None:

@@ -8,3 +8,5 @@ class NoPositions(Positions):
 
     Source: Haviv et al. 2022, arXiv:2203.16634.
     """
+
+    tells_order = False

@@ -1,0 +1,124 @@
+"""What holds for a component of any group, and for those that stand outside of models."""
+
+import copy
+import inspect
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from lightning_tx.core import registry
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.testing.property import holds
+from lightning_tx.testing.results import Violation
+from lightning_tx.testing.subject import Component
+from lightning_tx.testing.values import seeded
+
+TEXTS = ["One sentence, and a number: 42.", "Zwei Sätze – mit “Zeichen”.", "a a b"] * 4
+
+
+@holds(about="component", usually="a docstring that does not start with one sentence that ends in a full stop.")
+def describes_itself(subject: Component) -> None:
+    """Its docstring opens with a summary of one line, and explains each option."""
+    cls = subject.component
+    if not cls.__doc__:
+        raise Violation("it has no docstring of its own.")
+    if not registry.summary(cls).strip().endswith("."):
+        raise Violation(f"the first line of its docstring is {registry.summary(cls)!r}.")
+    text = "\n".join(inspect.getdoc(each) or "" for each in cls.__mro__)  # options may be explained where they are used
+    missing = [knob.name for knob in registry.knobs(cls) if f"{knob.name}:" not in text]
+    if missing:
+        raise Violation(f"its docstring does not explain {', '.join(missing)}.")
+
+
+@holds(about="component", usually="a default outside of the bounds that the annotation states.")
+def defaults_are_valid(subject: Component) -> None:
+    """The defaults of its options pass the checks of their own annotations."""
+    defaults = {knob.name: knob.default for knob in registry.knobs(subject.component) if not knob.required}
+    schema = registry.schema(subject.component)
+    problems = [
+        problem
+        for problem in registry.problems_of(schema, defaults, subject.group)
+        if not problem.endswith("missing; it has no default.")
+    ]
+    if problems:
+        raise Violation(" ".join(problems))
+
+
+@holds(about="component", groups=("schedule",), usually="a division by warmup_steps or by the steps that remain.")
+def learning_rates_are_finite(subject: Component) -> None:
+    """Every step from the first to past the last has a finite learning rate, above zero somewhere, never below."""
+    for max_steps in (1, 7, 1000):
+        schedule = _schedule(subject, max_steps)
+        rates = [schedule(step) for step in range(1, max_steps + 3)]
+        wrong = [step for step, rate in enumerate(rates, 1) if not (math.isfinite(rate) and rate >= 0)]
+        if wrong:
+            raise Violation(f"of {max_steps} steps, step {wrong[0]} has the learning rate {rates[wrong[0] - 1]}.")
+        if not any(rates):
+            raise Violation(f"all {max_steps} steps have the learning rate 0.")
+
+
+@holds(about="component", groups=("tokenizer",), usually="a decoder that does not undo the pre-tokenizer.")
+def texts_come_back(subject: Component) -> None:
+    """Texts that it was trained on come back from their ids, which lie inside the vocabulary."""
+    tokenizer = registry.create("tokenizer", subject.config).train(TEXTS)
+    for text in TEXTS:
+        ids = tokenizer.encode(text)
+        if tokenizer.decode(ids) != text:
+            raise Violation(f"{text!r} comes back as {tokenizer.decode(ids)!r}.")
+        if not all(0 <= each < tokenizer.vocab_size for each in ids):
+            raise Violation(f"{text!r} has ids outside of 0 to {tokenizer.vocab_size - 1}.")
+    special = {tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id}
+    if len(special) < 4:
+        raise Violation("two special tokens share an id.")
+
+
+@holds(about="component", groups=("optimizer",), usually="state that state_dict does not hold, or parameters left out.")
+def optimizer_steps_and_resumes(subject: Component) -> None:
+    """A step moves every parameter; from its saved state it goes on exactly."""
+    with seeded(0):
+        model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 2)).double()
+    optimizer = registry.create("optimizer", subject.config, model)
+    start = copy.deepcopy(model.state_dict())
+    _step(model, optimizer)
+    still = [name for name, value in model.state_dict().items() if torch.equal(value, start[name])]
+    if still:
+        raise Violation(f"a step did not move {', '.join(still)}.")
+    twin = copy.deepcopy(model)
+    resumed = registry.create("optimizer", subject.config, twin)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for net, own in ((model, optimizer), (twin, resumed)):
+        _step(net, own)
+    differing = [name for name, value in model.state_dict().items() if not torch.equal(value, twin.state_dict()[name])]
+    if differing:
+        raise Violation(f"after loading its state, the next step of {', '.join(differing)} is another.")
+
+
+@holds(about="component", groups=("task",), usually="primary or direction not set.")
+def task_says_what_is_better(subject: Component) -> None:
+    """A task names its primary metric, whether less or more is better, and what its data must be."""
+    task: Any = registry.create("task", subject.config)
+    if (
+        not isinstance(task.primary, str)
+        or task.direction not in ("min", "max")
+        or task.texts_per_example not in (1, 2)
+    ):
+        raise Violation(f"primary {task.primary!r}, direction {task.direction!r}, texts {task.texts_per_example!r}.")
+
+
+def _schedule(subject: Component, max_steps: int) -> Any:
+    """The schedule; one that sets the learning rate itself refuses to be given one."""
+    try:
+        return registry.create("schedule", subject.config, 1e-3, max_steps, 128)
+    except ConfigError:
+        return registry.create("schedule", subject.config, None, max_steps, 128)
+
+
+def _step(model: nn.Module, optimizer: Any) -> None:
+    optimizer.zero_grad()
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-2
+    x = torch.linspace(-1, 1, 12, dtype=torch.float64).view(3, 4)
+    model(x).square().sum().backward()
+    optimizer.step()

@@ -1,0 +1,96 @@
+"""How a component is built and initialised."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lightning_tx.core.errors import PluginError
+from lightning_tx.model.build import build_model
+from lightning_tx.testing.baseline import PARTS, VOCAB_SIZE
+from lightning_tx.testing.property import holds
+from lightning_tx.testing.results import Violation
+from lightning_tx.testing.subject import Subject
+from lightning_tx.testing.values import seeded
+
+
+@holds(
+    usually="a parameter filled in the constructor, where initialisation is declared instead "
+    '(initial = {"weight": Normal(0.02)}), or a buffer of random values.'
+)
+def initialisation(subject: Subject) -> None:
+    """Every parameter and buffer is a function of the seed: declared, finite, and not drawn from a global generator."""
+    first = _initialised(subject, seed=3, generators=0)
+    second = _initialised(subject, seed=3, generators=1)
+    for name, value in first.items():
+        if not value.isfinite().all():
+            raise Violation(f"{name} starts with values that are not finite.")
+        if not torch.equal(value, second[name]):
+            raise Violation(f"{name} differs between two models of the same seed.")
+    other = _initialised(subject, seed=4, generators=0)
+    if all(torch.equal(value, other[name]) for name, value in first.items()):
+        raise Violation("another seed gives the same values.")
+
+
+@holds(usually="a tensor made with a device, or filled by reading another's values (.item(), .tolist(), numpy).")
+def builds_without_memory(subject: Subject) -> None:
+    """On the meta device it has the parameters that it has elsewhere, and takes no memory."""
+    found = build_model(subject.config(), device="meta")
+    real = [name for name, value in _tensors(found).items() if not value.is_meta]
+    if real:
+        raise Violation(f"{', '.join(real)} hold values on the meta device.")
+    expected = {name: value.shape for name, value in _tensors(subject.build()).items()}
+    shapes = {name: value.shape for name, value in _tensors(found).items()}
+    if shapes != expected:
+        differing = sorted(name for name in shapes.keys() | expected.keys() if shapes.get(name) != expected.get(name))
+        raise Violation(f"on the meta device {', '.join(differing)} are missing, more, or of another shape.")
+
+
+@holds(groups=("model",), usually="sizes that only fit each other at the size they were tried at.")
+def builds_at_its_own_size(subject: Subject) -> None:
+    """At the sizes that its config names it can be built."""
+    config = {"model": subject.topology, **{group: subject.parts[group] for group in PARTS}}
+    build_model(config, vocab_size=VOCAB_SIZE, device="meta")
+
+
+@holds(usually="random.random(), numpy.random or torch.randn in a constructor.")
+def leaves_generators_alone(subject: Subject) -> None:
+    """Building draws nothing from the generators of the caller: Python's, NumPy's and PyTorch's."""
+    before = _generators()
+    subject.build()
+    changed = [name for name, state in _generators().items() if not np.array_equal(state, before[name])]
+    if changed:
+        raise Violation(f"building moved the generator of {', '.join(changed)}.")
+
+
+def _initialised(subject: Subject, *, seed: int, generators: int) -> dict[str, Tensor]:
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        random.seed(generators)
+        np.random.seed(generators)
+        with seeded(generators):
+            return _tensors(subject.build(seed=seed))
+    except PluginError as error:
+        raise Violation(str(error)) from error
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, those that are not saved included."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _generators() -> dict[str, Any]:
+    numpy: Any = np.random.get_state()
+    states = {
+        "Python": np.array(random.getstate()[1]),
+        "NumPy": np.append(numpy[1], numpy[2]),
+        "PyTorch": torch.get_rng_state().numpy(),
+    }
+    if torch.cuda.is_available():
+        states["CUDA"] = torch.cuda.get_rng_state().numpy()
+    return states

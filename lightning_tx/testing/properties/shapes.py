@@ -1,0 +1,94 @@
+"""Shapes, dtypes and devices."""
+
+import torch
+from torch import Tensor
+
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.testing.baseline import MAX_SEQ_LEN, VOCAB_SIZE
+from lightning_tx.testing.property import holds
+from lightning_tx.testing.results import NotApplicable, Violation
+from lightning_tx.testing.subject import Subject
+from lightning_tx.testing.values import random_tokens
+
+
+@holds(
+    in_combinations=True,
+    usually="a tensor made without dtype= and device=, which then has those of the default (float32, cpu).",
+)
+def shape_dtype_device(subject: Subject) -> None:
+    """States are [B, T, D] in the parameters' dtype on their device, finite, at every length up to max_seq_len."""
+    width = subject.model.dims.d_model
+    for length in (1, subject.ids.shape[1], MAX_SEQ_LEN):
+        ids = random_tokens(2, length, vocab_size=VOCAB_SIZE, seed=length, device=subject.device)
+        with torch.no_grad():
+            output = subject.run(ids)
+            _require(output.x, [2, length, width], subject, f"the states of {length} tokens")
+            logits = subject.model.logits(output.x)
+            _require(logits, [2, length, subject.model.dims.vocab_size], subject, "the logits")
+        for name, (value, weight) in output.losses.items():
+            if value.shape != () or not isinstance(weight, float | int):
+                raise Violation(f"the loss {name!r} is {value!r} with weight {weight!r}: both are single numbers.")
+
+
+@holds(usually="float32 written into the code of a layer, or a buffer that .double() does not reach.")
+def every_layer_keeps_the_dtype(subject: Subject) -> None:
+    """In a float64 model no part hands on another floating dtype."""
+    wrong: list[str] = []
+
+    def watch(module: torch.nn.Module, inputs: object, output: object) -> None:
+        x = output if isinstance(output, Tensor) else getattr(output, "x", None)
+        if isinstance(x, Tensor) and x.is_floating_point() and x.dtype != torch.float64:
+            wrong.append(f"{type(module).__name__} returns {x.dtype}")
+
+    model = subject.copy()
+    for module in model.modules():
+        module.register_forward_hook(watch)
+    subject.states(subject.ids, model=model)
+    if wrong:
+        raise Violation(f"{wrong[0]} from parameters in torch.float64.")
+
+
+@holds(usually="max_positions not set by positions that end, or a table indexed beyond its end.")
+def past_the_training_length(subject: Subject) -> None:
+    """Past max_seq_len it goes on, or is refused with a ConfigError where positions end."""
+    subject.needs_single_input()
+    ids = random_tokens(1, 2 * MAX_SEQ_LEN, vocab_size=VOCAB_SIZE, seed=0, device=subject.device)
+    limits = [positions.max_positions for positions in subject.positions]
+    try:
+        states = subject.states(ids)
+    except ConfigError:
+        if all(limit is None for limit in limits):
+            raise
+        return
+    if any(limit is not None and limit < ids.shape[1] for limit in limits):
+        raise Violation(f"{ids.shape[1]} tokens were taken, but there are {limits[0]} positions.")
+    _require(states, [1, ids.shape[1], subject.model.dims.d_model], subject, "the states")
+
+
+@holds(usually="torch.arange, zeros or tensor without device=; these go wrong on a GPU.")
+def makes_tensors_on_the_device_of_its_inputs(subject: Subject) -> None:
+    """A forward pass mixes no devices: it runs on the meta device, where every tensor of another one shows."""
+    model = subject.copy().to("meta")
+    try:
+        subject.run(
+            subject.ids.to("meta"),
+            model=model,
+            **({"source_BS": subject.source.to("meta")} if subject.has_source else {}),
+        )
+    except (NotImplementedError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        if "same device" in reason or "on device" in reason:
+            raise Violation(reason) from error
+        raise NotApplicable(f"it reads values, or the meta device cannot run it: {reason}") from error
+
+
+def _require(x: Tensor, shape: list[int], subject: Subject, what: str) -> None:
+    expected = next(subject.model.parameters())
+    if list(x.shape) != shape:
+        raise Violation(f"{what} have shape {list(x.shape)} instead of {shape}.")
+    if x.dtype != expected.dtype or x.device != expected.device:
+        raise Violation(
+            f"{what} are {x.dtype} on {x.device}; the parameters are {expected.dtype} on {expected.device}."
+        )
+    if not x.isfinite().all():
+        raise Violation(f"{what} hold values that are not finite.")

@@ -1,0 +1,121 @@
+"""Which token's state depends on which token."""
+
+import torch
+from torch import Tensor
+
+from lightning_tx.testing.baseline import VOCAB_SIZE
+from lightning_tx.testing.property import holds
+from lightning_tx.testing.results import NotApplicable, Violation
+from lightning_tx.testing.subject import Subject
+from lightning_tx.testing.values import seeded
+
+#: A difference above this is a dependence, one below ``NONE`` is none at all.
+SEEN, NONE = 1e-9, 1e-13
+
+
+@holds(
+    tolerance=f"{SEEN:g}",
+    in_combinations=True,
+    usually="a mask that is off by one, a shift or a mean over time, or a router that looks at the whole row.",
+)
+def causality(subject: Subject) -> None:
+    """In a causal model no state depends on a later token, not even on the next."""
+    _no_leak(subject, subject.model)
+
+
+@holds(
+    tolerance=f"{SEEN:g}",
+    in_combinations=True,
+    usually="what only training does: batch statistics, or expert capacity that later tokens take from earlier ones.",
+)
+def causality_in_training(subject: Subject) -> None:
+    """In training, without dropout, no state depends on a later token either."""
+    _no_leak(subject, subject.copy().train())
+
+
+@holds(
+    tolerance=f"{NONE:g}",
+    in_combinations=True,
+    usually="attention that ignores the site's pattern, or hides what the pattern allows.",
+)
+def sees_what_the_pattern_allows(subject: Subject) -> None:
+    """A state depends on exactly the tokens that the pattern lets it see, directly or through other tokens."""
+    influence = _influence(subject, subject.gentle_copy().eval())
+    length = influence.shape[0]
+    at = torch.arange(length)
+    allowed = torch.ones(length, length, dtype=torch.bool)
+    permitted = subject.pattern(at[:, None], at[None])
+    if permitted is not None:
+        allowed &= permitted if subject.is_causal else permitted | permitted.T
+    if subject.is_causal:
+        allowed &= (at[None] <= at[:, None]) | (at[None] < subject.pattern.prefix)
+    if not subject.has_attention:
+        allowed = torch.zeros_like(allowed)
+    step = (allowed | torch.eye(length, dtype=torch.bool)).double()
+    reach = torch.linalg.matrix_power(step, subject.model.dims.decoder_layers or subject.model.dims.encoder_layers) > 0
+    for expected, found, text in ((False, influence > SEEN, "does"), (True, influence < NONE, "does not")):
+        wrong = found & (reach == expected)
+        if wrong.any():
+            query, key = wrong.nonzero()[0].tolist()
+            word = "may" if expected else "may not"
+            raise Violation(f"the state of token {query} {word} depend on token {key}, and {text}.")
+
+
+@holds(
+    groups=("attention", "pattern"),
+    usually="a causal mask in a stack that is not causal, or a pattern taken in one direction alone.",
+)
+def symmetric_in_an_encoder(subject: Subject) -> None:
+    """In one layer of an encoder, a token that sees another is seen by it."""
+    if subject.is_causal:
+        raise NotApplicable("the model is causal")
+    seen = _influence(subject, subject.random_model(num_layers=1)) > SEEN
+    one_sided = seen & ~seen.T
+    if one_sided.any():
+        query, key = one_sided.nonzero()[0].tolist()
+        raise Violation(f"token {query} sees token {key}, and {key} does not see {query}.")
+
+
+@holds(
+    tolerance=f"{NONE:g}",
+    in_combinations=True,
+    usually="cross-attention that is skipped, or reads its own states instead of the memory.",
+)
+def sees_the_source(subject: Subject) -> None:
+    """Every state of the target depends on the source."""
+    if not subject.has_source or not subject.has_attention:
+        raise NotApplicable("nothing reads a source")
+    source = subject.source[:1].repeat(2, 1)
+    source[1] = (source[1] + 1) % VOCAB_SIZE
+    states = subject.states(subject.ids[:1].expand(2, -1), model=subject.gentle_copy().eval(), source_BS=source)
+    moved = (states[0] - states[1]).abs().amax(dim=-1) / states.abs().max()
+    deaf = (moved < NONE).nonzero()[:, 0].tolist()
+    if deaf:
+        raise Violation(f"the states of the target tokens {deaf} are the same for another source.")
+
+
+def _no_leak(subject: Subject, model: torch.nn.Module) -> None:
+    subject.needs_causal()
+    influence = _influence(subject, model)
+    later = torch.ones_like(influence, dtype=torch.bool).triu(1)
+    later[:, : subject.pattern.prefix] = False
+    leaks = (influence > SEEN) & later
+    if leaks.any():
+        query, key = leaks.nonzero()[0].tolist()
+        raise Violation(
+            f"the state of token {query} moves by {influence[query, key]:.2g} when token {key} changes; "
+            f"{int(leaks.sum())} such pairs in {influence.shape[0]} tokens."
+        )
+
+
+def _influence(subject: Subject, model: torch.nn.Module) -> Tensor:
+    """[T, T]: how far the state of a token (row) moves when another one (column) changes, relative to the largest."""
+    ids = subject.ids[:1]
+    length = ids.shape[1]
+    changed = ids.repeat(length + 1, 1)
+    for token in range(length):
+        changed[token + 1, token] = (changed[token + 1, token] + 1) % VOCAB_SIZE
+    with seeded(0):
+        states = subject.states(changed, model=model)
+    moved = (states[1:] - states[:1]).abs().amax(dim=-1) / states.abs().max()
+    return moved.T.cpu()

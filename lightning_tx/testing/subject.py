@@ -1,0 +1,242 @@
+"""What the properties look at: a small model that holds the component in question, or the component by itself."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_tx.components.pattern.base import Pattern
+from lightning_tx.components.positions.base import Positions
+from lightning_tx.core import registry
+from lightning_tx.core.cache import Cache
+from lightning_tx.core.context import Absent, Memory, Output, Sublayer
+from lightning_tx.model.build import build_model
+from lightning_tx.testing.baseline import (
+    BATCH,
+    LENGTH,
+    SOURCE_LENGTH,
+    VOCAB_SIZE,
+    Config,
+    shrunk,
+    sized,
+    with_dropout,
+)
+from lightning_tx.testing.results import NotApplicable
+from lightning_tx.testing.values import GENTLE, random_tokens, scramble
+
+CPU = torch.device("cpu")
+NO_ADAPTER: Config = {"name": "none"}
+
+
+@dataclass(frozen=True, eq=False)
+class Component:
+    """One component by itself.
+
+    Attributes:
+        group: its group.
+        label: what it is called: its name, or that of a yaml.
+        config: name and options.
+    """
+
+    group: str
+    label: str
+    config: Config
+
+    @property
+    def title(self) -> str:
+        """``group/label``."""
+        return f"{self.group}/{self.label}"
+
+    @property
+    def place(self) -> str:
+        """Its config in one line."""
+        return " ".join(f"{key}={value}" for key, value in self.config.items())
+
+    @property
+    def component(self) -> type:
+        """The class."""
+        return registry.get(self.group, self.config["name"])
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model in which components are checked. What takes time is built when first asked for, and shared.
+
+    Attributes:
+        title: the component in question, as ``group/label``, or the combination.
+        topology: the model's config, at its own sizes.
+        parts: the config of every other group.
+        group: the group of the component in question; "combination" for several.
+        device: where it is checked.
+    """
+
+    title: str
+    topology: Config
+    parts: Mapping[str, Config]
+    group: str
+    device: torch.device = CPU
+
+    @property
+    def place(self) -> str:
+        """All choices in one line."""
+        chosen = {"model": self.topology, **self.parts}
+        texts = (f"{group}={_brief(config)}" for group, config in chosen.items())
+        return " ".join(texts) + ("" if self.device.type == "cpu" else f" on {self.device}")
+
+    def config(self, *, dropout: float = 0.0, **sizes: Any) -> dict[str, Any]:
+        """The config of the whole model; ``dropout`` goes to every part that drops."""
+        parts = {group: with_dropout(config, group, dropout) for group, config in self.parts.items()}
+        parts["pattern"] = shrunk(parts["pattern"])
+        return {"model": sized(self.topology, dropout=dropout, **sizes), **parts}
+
+    def build(self, *, seed: int = 0, **changes: Any) -> Any:
+        """The model as a run would have it: initialised, in float32."""
+        return build_model(self.config(**changes), seed=seed, device=self.device)
+
+    def random_model(self, **changes: Any) -> Any:
+        """A model in float64 and evaluation, every parameter random and none of them small."""
+        return scramble(self.build(**changes).double()).eval()
+
+    @cached_property
+    def model(self) -> Any:
+        """The model that most properties look at; to be left as it is."""
+        return self.random_model()
+
+    @property
+    def can_be_built(self) -> bool:
+        """Whether there is a model to look at; where not, the first property that asked for it has said why."""
+        try:
+            self.model  # noqa: B018
+        except Exception:
+            return False
+        return True
+
+    def copy(self) -> Any:
+        """A model of the same values to do something to."""
+        return copy.deepcopy(self.model)
+
+    def gentle_copy(self) -> Any:
+        """A model in training whose values are small enough that no softmax is saturated: everything has a gradient."""
+        return scramble(self.copy(), std=GENTLE).train()
+
+    @cached_property
+    def ids(self) -> Tensor:
+        """Token ids [B, T]."""
+        return random_tokens(BATCH, LENGTH, vocab_size=VOCAB_SIZE, seed=0, device=self.device)
+
+    @cached_property
+    def source(self) -> Tensor:
+        """Source ids [B, S] of models that take two inputs."""
+        return random_tokens(BATCH, SOURCE_LENGTH, vocab_size=VOCAB_SIZE, seed=9, device=self.device)
+
+    def run(
+        self,
+        ids_BT: Tensor,
+        *,
+        model: Any = None,
+        source_BS: Tensor | None = None,
+        source_token_mask_BS: Tensor | None = None,
+        **rows: Tensor,
+    ) -> Output:
+        """A forward pass; a model with a source reads the first row's for all, unless told."""
+        model = self.model if model is None else model
+        if not self.has_source:
+            return model(ids_BT, **rows)
+        if source_BS is None:
+            source_BS = self.source[:1].expand(ids_BT.shape[0], -1)
+        return model(source_BS, ids_BT, source_token_mask_BS=source_token_mask_BS, **rows)
+
+    @torch.no_grad()
+    def states(self, ids_BT: Tensor, **arguments: Any) -> Tensor:
+        """The states [B, T, D] of a forward pass, without gradients."""
+        return self.run(ids_BT, **arguments).x
+
+    def memory(self, rows: Tensor, source_token_mask: Tensor | None = None) -> Memory | None:
+        """The encoded sources of some rows; None for models without."""
+        if not self.has_source:
+            return None
+        mask = None if source_token_mask is None else source_token_mask[rows]
+        memory, _ = self.model.encode(self.source[rows], mask)
+        return memory
+
+    @property
+    def all_rows(self) -> Tensor:
+        """The indices of the rows of the inputs."""
+        return torch.arange(BATCH, device=self.device)
+
+    @property
+    def has_source(self) -> bool:
+        """Whether the model takes two inputs."""
+        return registry.get("model", self.topology["name"]).num_inputs == 2
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether the model sees the past only."""
+        return registry.get("model", self.topology["name"]).causal
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether tokens see each other at all."""
+        return not issubclass(registry.get("attention", self.parts["attention"]["name"]), Absent)
+
+    @cached_property
+    def pattern(self) -> Pattern:
+        """The pattern as the model has it, made small."""
+        return registry.create("pattern", shrunk(self.parts["pattern"]))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the pattern restricts nothing."""
+        probe = torch.zeros(1, 1, dtype=torch.long)
+        return self.pattern(probe, probe) is None and not self.pattern.prefix
+
+    @property
+    def tells_order(self) -> bool:
+        """Whether the positions are said to tell the order of tokens."""
+        return registry.get("positions", self.parts["positions"]["name"]).tells_order
+
+    @property
+    def positions(self) -> list[Positions]:
+        """The positions of every stack."""
+        return [module for module in self.model.modules() if isinstance(module, Positions)]
+
+    def sublayers(self, model: nn.Module) -> dict[str, Sublayer]:
+        """Attention and feed-forward modules, by name."""
+        return {name: module for name, module in model.named_modules() if isinstance(module, Sublayer)}
+
+    def needs_causal(self) -> None:
+        """For properties of models that see the past only."""
+        if not self.is_causal:
+            raise NotApplicable("the model is not causal")
+
+    def needs_single_input(self) -> None:
+        """For properties of models that take positions and documents."""
+        if self.has_source:
+            raise NotApplicable("the model takes a source, and no positions or documents")
+
+    @torch.no_grad()
+    def decoded(self, bounds: list[int], *, token_mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """The states of ``ids``, computed with a cache in the steps that ``bounds`` mark."""
+        cache = Cache() if cache is None else cache
+        memory = self.memory(self.all_rows)
+        steps = []
+        for start, end in pairwise(bounds):
+            mask = None if token_mask is None else token_mask[:, start:end]
+            step = self.model.advance(self.ids[:, start:end], token_mask_BT=mask, cache=cache, memory=memory)
+            steps.append(step.x)
+        return torch.cat(steps, dim=1)
+
+    @property
+    def first_step(self) -> int:
+        """How many tokens a cache must be given first: those that see each other whatever their order."""
+        return max(1, self.pattern.prefix)
+
+
+def _brief(config: Config) -> str:
+    options = ", ".join(f"{key}={value}" for key, value in config.items() if key != "name")
+    return f"{config['name']}({options})" if options else str(config["name"])

@@ -1,0 +1,103 @@
+"""Which properties are checked on what."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from lightning_tx.core import registry
+from lightning_tx.testing.baseline import BASELINE, PARTS, TOPOLOGIES, Config
+from lightning_tx.testing.combinations import Combinations, refusal
+from lightning_tx.testing.properties import PROPERTIES
+from lightning_tx.testing.property import Property
+from lightning_tx.testing.results import Failure, Result
+from lightning_tx.testing.subject import Component, Subject
+
+#: Compiling takes long; a component compiles alike in every topology.
+ONE_TOPOLOGY = ("compiles_in_one_graph", "builds_at_its_own_size")
+
+
+def default_choices(groups: Iterable[str] = registry.GROUPS) -> dict[str, dict[str, Config]]:
+    """Every registered component of some groups with the defaults of its options, by group and name.
+
+    Components with options that have no default are left out: only a yaml says what they are to be.
+    """
+    found: dict[str, dict[str, Config]] = {}
+    for group in groups:
+        for name in registry.names(group):
+            knobs = registry.knobs(registry.get(group, name))
+            if not any(knob.required for knob in knobs):
+                found.setdefault(group, {})[name] = {"name": name}
+    return found
+
+
+def devices() -> list[torch.device]:
+    """Where to check: the CPU, and a GPU where there is one."""
+    return [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
+
+
+def subjects(group: str, label: str, config: Config) -> list[Subject]:
+    """The models in which a choice is checked: the baseline with it, in every topology that takes it.
+
+    A choice that no topology takes stands in one that cannot be built, so that this shows.
+    """
+    if group not in (*PARTS, "model"):
+        return []
+    topologies = [config] if group == "model" else [{"name": name} for name in TOPOLOGIES]
+    parts = {**BASELINE, **({} if group == "model" else {group: config})}
+    fitting = [topology for topology in topologies if refusal(topology, parts) is None] or topologies[:1]
+    return [Subject(f"{group}/{label}", topology, parts, group, device) for topology in fitting for device in devices()]
+
+
+def cases(group: str, label: str, config: Config) -> Iterator[tuple[Property, Component | Subject]]:
+    """What is checked of one choice."""
+    alone = Component(group, label, config)
+    models = subjects(group, label, config)
+    for each in PROPERTIES:
+        if each.concerns(group, "component"):
+            yield each, alone
+        if each.concerns(group, "model"):
+            yield from ((each, model) for model in (models[:1] if each.name in ONE_TOPOLOGY else models))
+
+
+def check_choice(group: str, label: str, config: Config) -> list[Result]:
+    """Check every property of one choice.
+
+    Args:
+        group: a registry group.
+        label: what it is called in messages.
+        config: ``name`` and options.
+    """
+    return _checked(cases(group, label, config))
+
+
+def combined_subjects(choices: Mapping[str, Mapping[str, Config]]) -> list[Subject]:
+    """Models in which every pair of choices meets that can be built."""
+    combined = Combinations(choices)
+    return [
+        Subject("a combination", {"name": row["model"]}, combined.parts(row), "combination") for row in combined.rows()
+    ]
+
+
+def check_combination(subject: Subject) -> list[Result]:
+    """Check the properties that are worth checking on every combination."""
+    return _checked((each, subject) for each in PROPERTIES if each.in_combinations and each.about == "model")
+
+
+def failures(results: Sequence[Result]) -> list[Failure]:
+    """What was found."""
+    return [result.failure for result in results if result.failure is not None]
+
+
+def _checked(pairs: Iterator[tuple[Property, Any]]) -> list[Result]:
+    """Check each; once a model turns out not to build, nothing more is asked of it."""
+    results: list[Result] = []
+    broken: set[int] = set()
+    for each, subject in pairs:
+        if id(subject) in broken:
+            continue
+        result = each.run(subject)
+        results.append(result)
+        if result.status == "failed" and isinstance(subject, Subject) and not subject.can_be_built:
+            broken.add(id(subject))
+    return results
