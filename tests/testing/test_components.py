@@ -7,6 +7,16 @@ from lightning_tx.testing.subject import Subject
 from lightning_tx.testing.suite import cases, check_combination, combined_subjects, default_choices, failures
 
 CHOICES = [(group, name, config) for group, names in default_choices().items() for name, config in names.items()]
+#: Options that make another computation of a component than its defaults do, and that no yaml sets.
+OPTIONS = [
+    ("feed_forward", "moe", {"capacity_factor": 1.0, "num_shared_experts": 1}),
+    ("feed_forward", "moe", {"top_k": 1, "bias_rate": 0.01, "z_loss": 0.001}),
+    ("attention", "multi_head", {"num_kv_heads": 2, "bias": True, "output_bias": False, "qk_norm": True}),
+    ("attention", "latent", {"q_rank": 6, "value_head_dim": 6}),
+    ("positions", "rope", {"fraction": 0.5, "pairing": "interleaved"}),
+    ("adapter", "bottleneck", {"norms": True}),
+]
+CHOICES += [(group, name, {"name": name, **options}) for group, name, options in OPTIONS]
 #: ``ltx check`` leaves out nothing; here what takes long, and the third topology where it shows nothing new.
 DEAR = ("compiles_in_one_graph", "makes_tensors_on_the_device_of_its_inputs")
 WITH_A_SOURCE = ("positions", "attention", "block", "model")
