@@ -12,6 +12,7 @@ only schema there is:
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -72,7 +73,7 @@ def register(group: str, name: str) -> Callable[[T], T]:
 
     def add(cls: T) -> T:
         taken = _components[group].get(name)
-        if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+        if taken is not None and _origin(taken) != _origin(cls):
             raise PluginError(f"{group}/{name} is claimed twice: by {_where(taken)} and by {_where(cls)}.")
         _check_constructor(group, name, cls)
         _components[group][name] = cls
@@ -166,6 +167,23 @@ def create(group: str, config: Mapping[str, Any], *framework: Any) -> Any:
     return get(group, config["name"])(*framework, **options(group, config))
 
 
+def foreign() -> dict[tuple[str, str], type]:
+    """What is registered at this moment besides our own components, by group and name; nothing more is imported."""
+    return {
+        (group, name): cls
+        for group, known in _components.items()
+        for name, cls in known.items()
+        if not cls.__module__.startswith("lightning_tx.")
+    }
+
+
+def forget(components: Iterable[tuple[str, str]]) -> None:
+    """Take back what plugin code registered, by group and name."""
+    for group, name in components:
+        del _components[group][name]
+    schema.cache_clear()
+
+
 def problems_of(model: type[BaseModel], values: Mapping[str, Any], where: str) -> list[str]:
     """Check plain values against a pydantic model and phrase what is wrong, one sentence per problem."""
     try:
@@ -243,6 +261,12 @@ def _bounds(extras: Iterable[Any]) -> list[str]:
     return [
         f"{sign} {getattr(each, name)}" for each in constraints for name, sign in signs.items() if hasattr(each, name)
     ]
+
+
+def _origin(cls: type) -> tuple[str, str]:
+    """By which a class imported again is known, be it under another module name (a test imports a plugin file)."""
+    module = sys.modules.get(cls.__module__)
+    return getattr(module, "__file__", None) or cls.__module__, cls.__qualname__
 
 
 def _where(cls: type) -> str:
