@@ -46,6 +46,23 @@ GROUPS: dict[str, str] = {
     "tracking": "lightning_tx.tracking",
 }
 
+#: What the framework fills in by position. A model is given its parts and as many vocabularies as it has inputs.
+POSITIONAL: dict[str, tuple[str, ...]] = {
+    "positions": ("dims", "site"),
+    "attention": ("dims", "site"),
+    "pattern": (),
+    "norm": ("width",),
+    "block": ("dims", "site", "sublayers", "make_norm"),
+    "feed_forward": ("dims", "site"),
+    "adapter": (),
+    "task": (),
+    "data": (),
+    "tokenizer": (),
+    "optimizer": ("model",),
+    "schedule": ("lr", "max_steps", "d_model"),
+    "decoding": (),
+}
+
 T = TypeVar("T", bound=type)
 
 _components: dict[str, dict[str, type]] = {group: {} for group in GROUPS}
@@ -65,8 +82,8 @@ def register(group: str, name: str) -> Callable[[T], T]:
     """Class decorator that makes a component selectable as ``group=name``.
 
     Raises:
-        PluginError: the group does not exist, the name is taken by another class, or the constructor has options
-            that are not annotated keyword-only parameters.
+        PluginError: the group does not exist, the name is taken by another class, or the constructor takes something
+            else by position than the framework gives, or options that are not annotated keyword-only parameters.
     """
     if group not in GROUPS:
         raise PluginError(f"There is no group {group!r} to register {name!r} in. Groups: {choices(GROUPS)}.")
@@ -232,7 +249,16 @@ def _keyword_only(cls: type) -> list[inspect.Parameter]:
 
 def _check_constructor(group: str, name: str, cls: type) -> None:
     rule = "options are annotated keyword-only parameters: __init__(self, <from the framework>, *, option: type = ...)"
-    for parameter in _parameters(cls):
+    parameters = _parameters(cls)[1:]
+    by_position = [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    given = POSITIONAL.get(group)
+    takes_any = any(each.kind is each.VAR_POSITIONAL for each in parameters)
+    if given is not None and len(by_position) != len(given) and not takes_any and cls.__init__ is not object.__init__:
+        raise PluginError(
+            f"{group}/{name} ({_where(cls)}) takes ({', '.join(by_position)}) by position, but is given "
+            f"({', '.join(given)}); {rule}."
+        )
+    for parameter in parameters:
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             raise PluginError(f"{group}/{name} ({_where(cls)}) takes **{parameter.name}; {rule}.")
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.annotation is inspect.Parameter.empty:
