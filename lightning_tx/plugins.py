@@ -68,22 +68,36 @@ def admit(run: RunRecord, store: Store, listed: Sequence[str | Path]) -> None:
         if key.endswith(PLUGIN_DIGEST):
             for digest in value.split("-"):
                 groups.setdefault(digest, []).append(key.removesuffix(PLUGIN_DIGEST))
-    problems = []
-    for digest in [digest for digest in groups if digest not in known]:
-        others = f" What is listed ({choices(map(str, listed))}) has another content." if listed else ""
-        problems.append(
-            f"plugins: the {' and '.join(sorted(groups[digest]))} of run {run.run_id} comes from a plugin file of "
-            f"digest {digest[:_SHOWN_CHARACTERS]}, whose code runs only where it is listed.{others} "
-            f"{_advice(run.run_id, store, digest)}"
-        )
-    if problems:
-        raise ConfigError(problems)
+    missing = {digest: " and ".join(sorted(each)) for digest, each in groups.items() if digest not in known}
+    if missing:
+        raise ConfigError(_refusal(run.run_id, missing, store, listed))
 
 
-def _advice(run_id: str, store: Store, digest: str) -> str:
+def _refusal(run_id: str, missing: Mapping[str, str], store: Store, listed: Sequence[str | Path]) -> str:
+    """The error about plugin files that a run needs.
+
+    Args:
+        run_id: the run.
+        missing: what comes from each file, by its digest.
+        store: where the run is recorded.
+        listed: the files that were listed.
+    """
+    kept: dict[str, str] = {}
     for name in store.artifacts(run_id, FOLDER):
         path = store.artifact_path(run_id, name)
-        if plugin_files.digest_of(path.read_text(encoding="utf-8")) == digest:
-            near = os.path.relpath(path)
-            return f"The run kept it; read it, then add: plugins=[{path if near.startswith('..') else near}]"
-    return "The run has lost its copy; list the file it was trained with: plugins=[FILE.py]"
+        near = os.path.relpath(path)
+        kept[plugin_files.digest_of(path.read_text(encoding="utf-8"))] = str(path) if near.startswith("..") else near
+    comes = ", ".join(f"{what} (digest {digest[:_SHOWN_CHARACTERS]})" for digest, what in missing.items())
+    unlike = f"None of {choices(map(str, listed))} has that content. " if listed else ""
+    lost = [what for digest, what in missing.items() if digest not in kept]
+    if lost:
+        advice = (
+            f"The run has lost its copy for {', '.join(lost)}; list the file it was trained with: plugins=[FILE.py]"
+        )
+    else:
+        paths = ",".join(map(str, [*listed, *(kept[digest] for digest in missing)]))
+        advice = f"The run kept its code; read it, then add: plugins=[{paths}]"
+    return (
+        f"plugins: run {run_id} takes from plugin files, whose code runs only where they are listed: {comes}. "
+        f"{unlike}{advice}"
+    )

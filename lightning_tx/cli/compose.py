@@ -240,7 +240,11 @@ def _labels(chosen: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, st
     labels = {group: str(label) for group, label in chosen.items() if group in CONFIG_GROUPS and label is not None}
     for line in overrides:
         key, _, value = line.lstrip("+~").partition("=")
-        if key not in CONFIG_GROUPS and key not in ("seed", "study", "root", PLUGINS) and not key.startswith("tracking."):
+        if (
+            key not in CONFIG_GROUPS
+            and key not in ("seed", "study", "root", PLUGINS)
+            and not key.startswith("tracking.")
+        ):
             labels[key] = value
     return labels
 
