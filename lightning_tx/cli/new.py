@@ -117,7 +117,7 @@ def _check_free(template: str, group: str, name: str) -> None:
     with plugins_of(()), hydra_session():
         taken = sorted({*labels_in(group), *registry.names(group)})
     if name in taken:
-        raise ConfigError(f"NAME: there is a {group} {name!r} already. Taken: {', '.join(taken)}.")
+        raise ConfigError(f"NAME: {group}={name} exists already. Taken: {', '.join(taken)}.")
     text = (TEMPLATES / template / "my_component.py").read_text(encoding="utf-8")
     if re.search(rf"\b{class_name(name)}\b", text):
         raise ConfigError(f"NAME: the class of {name!r} would be called {class_name(name)}, which its file imports.")
