@@ -16,7 +16,7 @@ from torch import nn
 from lightning_tx import plugins
 from lightning_tx.ablation.identity import VOLATILE, identity
 from lightning_tx.core import plugin_files, registry
-from lightning_tx.core.errors import ConfigError, choices, nearest
+from lightning_tx.core.errors import ConfigError, choices, naming, nearest
 from lightning_tx.loading import ADAPTER, SOURCE_TOKENIZER, TOKENIZER, WEIGHTS
 from lightning_tx.materials import Materials, cache_folder, materials
 from lightning_tx.model.adapters import save_adapter
@@ -299,8 +299,14 @@ def _start_weights(config: Mapping[str, Any], store: Store) -> Path:
 
 
 def _schedule(config: Mapping[str, Any], d_model: int) -> Any:
-    lr = registry.options("optimizer", config["optimizer"])["lr"]
-    return registry.create("schedule", config["schedule"], lr, TrainerOptions(**config["trainer"]).max_steps, d_model)
+    lr, max_steps = (
+        registry.options("optimizer", config["optimizer"])["lr"],
+        TrainerOptions(**config["trainer"]).max_steps,
+    )
+    try:
+        return registry.create("schedule", config["schedule"], lr, max_steps, d_model)
+    except ConfigError as error:
+        raise ConfigError(naming(error.problems, schedule=config["schedule"]["name"])) from error
 
 
 def _costs(net: nn.Module, config: Mapping[str, Any], made: Materials) -> dict[str, float]:

@@ -44,5 +44,5 @@ def print_problems(group: str = "", name: str = "") -> None:
     for column in ("choice", "does not go with", "because"):
         table.add_column(column, overflow="fold")
     for first, second, reason in pairs:
-        table.add_row("=".join(first), "=".join(second), reason)
+        table.add_row("=".join(first), "=".join(second), reason.replace("; ", "\n"))
     out.print(table)
