@@ -35,6 +35,6 @@ class MyComponent(Block):
         super().__init__(dims, site, sublayers, make_norm)
         self.share = share
 
-    def residual(self, x_BTD: Tensor, norm: nn.Module, branch: Branch) -> Tensor:
+    def residual(self, x_BTD: Tensor, role: str, branch: Branch) -> Tensor:
         """One sublayer's step."""
-        return (1 - self.share) ** 0.5 * x_BTD + self.share**0.5 * branch(norm(x_BTD))
+        return (1 - self.share) ** 0.5 * x_BTD + self.share**0.5 * branch(self.norms[role](x_BTD))

@@ -9,18 +9,21 @@ from lightning_tx.core.registry import register
 
 @register("pattern", "my_component")
 class MyComponent(Pattern):
-    """Every query looks at near keys, and at every key in the beginning of the sequence.
+    """A window with holes: near keys, and of those the ones at a multiple of some positions.
+
+    Source: Beltagy et al. 2020, arXiv:2004.05150, section 3.1; its dilated window.
 
     Args:
         window: keys nearer than this many positions.
-        sinks: how many positions at the beginning.
+        step: one key in so many.
     """
 
-    def __init__(self, *, window: Annotated[int, Field(gt=0)] = 64, sinks: Annotated[int, Field(ge=0)] = 4) -> None:
+    def __init__(self, *, window: Annotated[int, Field(gt=0)] = 64, step: Annotated[int, Field(gt=0)] = 2) -> None:
         super().__init__()
-        self.window, self.sinks = window, sinks
+        self.window, self.step = window, step
+        self.reach = window  # a cache may forget what is farther away
 
     def __call__(self, q_positions: Tensor, k_positions: Tensor) -> Tensor:
-        """``|q - k| < window``, or either of the two among the sinks."""
-        sink = (q_positions < self.sinks) | (k_positions < self.sinks)
-        return ((q_positions - k_positions).abs() < self.window) | sink
+        """``|q - k| < window`` and ``(q - k) mod step = 0``."""
+        distance = q_positions - k_positions
+        return (distance.abs() < self.window) & (distance % self.step == 0)
