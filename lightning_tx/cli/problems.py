@@ -30,9 +30,15 @@ def print_problems(group: str = "", name: str = "") -> None:
             values = values_of_choice(each, label)
             if not registry.check(each, values):  # a file that leaves something to be filled in says nothing yet
                 configs.setdefault(each, []).append({**values, "label": label})
+    if group in configs:
+        # Only what it can meet is built: two groups at a time.
+        own = [config for config in configs.pop(group) if name in ("", config["label"])]
+        found = [pair for other, rest in configs.items() for pair in excluded_pairs({group: own, other: rest})]
+    else:
+        found = excluded_pairs(configs)
     pairs = [
         pair
-        for pair in excluded_pairs(configs)
+        for pair in dict.fromkeys(found)
         if not group or any(side[0] == group and name in ("", side[1]) for side in pair[:2])
     ]
     out = console()
@@ -44,5 +50,5 @@ def print_problems(group: str = "", name: str = "") -> None:
     for column in ("choice", "does not go with", "because"):
         table.add_column(column, overflow="fold")
     for first, second, reason in pairs:
-        table.add_row("=".join(first), "=".join(second), reason.replace("; ", "\n"))
+        table.add_row("=".join(first), "=".join(second), reason.replace(".; ", ".\n"))
     out.print(table)
