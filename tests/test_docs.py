@@ -18,7 +18,7 @@ from tests.documents import Block, blocks
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "adding-a-component.md").read_text(encoding="utf-8")
 #: Added to what trains, so that it takes a second.
-SMALLER = "tokenizer=byte model.num_layers=1 trainer.max_steps=2 trainer.val_every=2"
+SMALLER = "data=text_file data.path={text} tokenizer=byte model.num_layers=1 trainer.max_steps=2 trainer.val_every=2"
 #: For pytest: what holds in a second; the whole suite runs on a component that ltx new writes in CI.
 QUICKER = "-p no:cacheprovider -k 'formula or causality'"
 
@@ -34,18 +34,18 @@ def folder(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     plugin_files.forget()
 
 
-def test_the_page_can_be_followed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_can_be_followed(folder: Path, text: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for block in blocks(PAGE):
         if block.language == "sh":
             for line in block.text.splitlines():
-                run(line, capsys)
+                run(line, text, capsys)
         elif block.file is not None:
             write_or_compare(folder / block.file, block)
         elif block.language == "python":
             subprocess.run([sys.executable, "-c", block.text], check=True, env=environment())
 
 
-def run(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def run(line: str, text: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin_files.forget()  # as in a process of its own
     program, *arguments = shlex.split(line)
     if program == "pytest":
@@ -53,7 +53,7 @@ def run(line: str, capsys: pytest.CaptureFixture[str]) -> None:
         subprocess.run(command, check=True, env=environment())
     else:
         assert program == "ltx", line
-        smaller = SMALLER.split() if arguments[0] == "train" else []
+        smaller = SMALLER.format(text=text).split() if arguments[0] == "train" else []
         assert main([*arguments, *smaller]) == 0, f"{line}\n{capsys.readouterr()}"
 
 
