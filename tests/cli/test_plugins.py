@@ -108,8 +108,6 @@ def test_a_launchers_worker_imports_the_files_of_its_job(own, root, text) -> Non
 def test_an_edited_file_is_trained_anew_and_the_report_tells_the_versions_apart(ltx: Ltx, own, root) -> None:
     sweep = ("-m", LISTED, "feed_forward=gelu,reglu", "study=mine")
     assert ltx("train", *sweep)[0] == 0
-    code, out, _ = ltx("train", *sweep)
-    assert code == 0 and out.count("finished before") == 2
     (own / "reglu.py").write_text(SOURCE.replace("x.relu()", "x.relu().sqrt()"))
     code, out, _ = ltx("train", *sweep)
     assert code == 0 and out.count("finished before") == 1 and "Changed without being swept" not in out
