@@ -19,13 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all groups, one group, or one component; or what does not go together in them."""
-    from lightning_tx.cli.plugins import is_listing, plugins_of
+    from lightning_tx.cli.plugins import asked, plugins_of
     from lightning_tx.core import registry
 
-    asked = [word for word in arguments.words if not is_listing(word)]
-    if len(asked) > 1:
-        raise ConfigError(f"WHICH: one group or component at a time; given are {', '.join(asked)}.")
-    group, _, name = "".join(asked).partition("/")
+    group, _, name = asked(arguments.words).partition("/")
     with plugins_of(arguments.words):
         if group:
             registry.names(group)  # refuses an unknown group

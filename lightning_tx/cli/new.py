@@ -33,21 +33,22 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         ConfigError: the group or the name cannot be, or a file exists; nothing is written then.
     """
-    _check_group(arguments.group)
-    group = INSIDE.get(arguments.group, arguments.group)
-    _check_word(arguments.name)
+    template, name = str(arguments.group), str(arguments.name)
+    _check_group(template)
+    group = INSIDE.get(template, template)
+    _check_word(name)
     files = package_files if arguments.package else plain_files
-    written = files(arguments.group, arguments.name)
+    written = files(template, name)
     there = [path for path in written if Path(path).exists()]
     if there:
         raise ConfigError(f"NAME: {', '.join(map(repr, there))} exists already; nothing was written.")
-    _check_free(arguments.group, group, arguments.name)
+    _check_free(template, group, name)
     for path, text in written.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with Path(path).open("x", encoding="utf-8", newline="\n") as file:
             file.write(text)
     print("Wrote " + ", ".join(written))
-    print(_advice(arguments.package, group, arguments.name), end="")
+    print(_advice(arguments.package, group, name), end="")
     return 0
 
 

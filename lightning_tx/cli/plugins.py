@@ -16,6 +16,20 @@ def is_listing(word: str) -> bool:
     return word.lstrip("+").startswith(f"{KEY}=")
 
 
+def asked(words: Sequence[str]) -> str:
+    """The word that does not list plugin files; empty where there is none.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    from lightning_tx.core.errors import ConfigError
+
+    others = [word for word in words if not is_listing(word)]
+    if len(others) > 1:
+        raise ConfigError(f"WHICH: one group or component at a time; given are {', '.join(others)}.")
+    return "".join(others)
+
+
 def listed(words: Sequence[str]) -> list[str]:
     """The plugin files that a command line lists, or else the environment.
 

@@ -31,6 +31,17 @@ class ReGLU(Gated):
     def activation(self, x: Tensor) -> Tensor:
         return x.relu()
 """
+SCHEDULE = """
+from lightning_tx.core.registry import register
+from lightning_tx.training.schedules.base import Schedule
+
+@register("schedule", "flat")
+class Flat(Schedule):
+    '''The same rate at every step.'''
+
+    def __call__(self, step: int) -> float:
+        return self.lr
+"""
 LISTED = "plugins=[own/reglu.py]"
 
 Ltx = Callable[..., tuple[int, str, str]]
@@ -177,3 +188,11 @@ def test_a_choice_that_another_would_hide_is_refused(ltx: Ltx, own) -> None:
     (own / "conf" / "feed_forward" / "gelu.yaml").write_text("name: reglu\n")
     code, _, err = ltx("train", LISTED)
     assert code == 2 and "own/conf/feed_forward/gelu.yaml' and " in err and "are one choice" in err
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_check_takes_a_list_and_hands_it_to_its_processes(ltx: Ltx, own, jobs) -> None:
+    (own / "linear.py").write_text(SCHEDULE)
+    code, out, err = ltx("check", "schedule/flat", "plugins=[own/linear.py]", "--jobs", jobs)
+    # A class without a yaml has its defaults; it is checked as well.
+    assert code == 0 and "schedule/flat" in out and "everything holds" in out, out + err
