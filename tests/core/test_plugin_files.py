@@ -78,6 +78,7 @@ def test_a_file_that_a_test_has_imported_by_its_name_may_be_listed_as_well(monke
         (norm().replace("width: int, ", ""), ["norm/mine", "takes () by position"]),
         (norm().replace('"norm"', '"norms"'), ["no group 'norms'", "attention"]),
         ("import module_that_is_gone", ["does not import", "ModuleNotFoundError", "(line 1)"]),
+        (norm() + "\n1 / 0", ["does not import", "ZeroDivisionError", "(line 13)"]),
         ("x = 1\ny = 1 / 0", ["does not import", "ZeroDivisionError", "(line 2)"]),
         ("def f(:\n", ["does not import", "SyntaxError", "line 1"]),
         ("raise SystemExit(0)", ["does not import", "SystemExit"]),
