@@ -158,6 +158,17 @@ def test_a_folder_of_configs_brings_choices_too(ltx: Ltx, own) -> None:
     assert ltx("train", "--config-dir", "own/conf", "feed_forward=biased")[0] == 0
 
 
+def test_a_config_of_the_users_lists_the_file_beside_it(ltx: Ltx, own, root) -> None:
+    (own / "conf" / "experiment").mkdir()
+    (own / "conf" / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /feed_forward: reglu\nplugins: [own/reglu.py]\n"
+    )
+    sweep = ("-m", "--config-dir", "own/conf", "experiment=mine", "positions=none,rope")
+    code, _, err = ltx("train", *sweep)
+    assert code == 0, err
+    assert all("feed_forward.plugin_digest" in run.params for run in Mlflow(root).open().runs())
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
