@@ -1,7 +1,7 @@
 """Floor 4: from a plain dict to a checked, trained and recorded run.
 
 A config is data: nested plain values, one key a group with ``name`` and the component's options, plus ``trainer``,
-``seed``, ``root``, ``study`` and ``init_from``.
+``seed``, ``root``, ``study``, ``init_from`` and ``plugins``.
 """
 
 import sys
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from lightning_tx.ablation.identity import identity
-from lightning_tx.core import registry
-from lightning_tx.core.errors import ConfigError, choices, nearest
+from lightning_tx import plugins
+from lightning_tx.ablation.identity import VOLATILE, identity
+from lightning_tx.core import plugin_files, registry
+from lightning_tx.core.errors import ConfigError, choices, naming, nearest
 from lightning_tx.loading import ADAPTER, SOURCE_TOKENIZER, TOKENIZER, WEIGHTS
 from lightning_tx.materials import Materials, cache_folder, materials
 from lightning_tx.model.adapters import save_adapter
@@ -37,11 +38,18 @@ if TYPE_CHECKING:
 
 #: Groups every training run needs besides the model's own.
 RUNNING = ("task", "data", "tokenizer", "optimizer", "schedule", "decoding", "tracking")
-PLAIN = ("trainer", "seed", "root", "study", "init_from")
+PLAIN = ("trainer", "seed", "root", "study", "init_from", "plugins")
 
 
 def check(config: Mapping[str, Any]) -> list[str]:
-    """Every problem of a config, as sentences; nothing is trained and nothing is recorded."""
+    """Every problem of a config, as sentences; nothing is trained and nothing is recorded.
+
+    Imports the plugin files that it lists. Where one of them cannot be used, that is all that is said.
+    """
+    try:
+        plugins.load(config)
+    except ConfigError as error:
+        return error.problems
     known = {*registry.GROUPS, *PLAIN}
     problems = [
         f"{key}: unknown key.{nearest(key, known)} Keys: {choices(known)}." for key in config if key not in known
@@ -96,7 +104,9 @@ def _refuse(problems: list[str]) -> None:
 def identify(config: Mapping[str, Any]) -> str:
     """The identity of a checked config; reads the data and trains the tokenizer if that was not done yet."""
     made = materials(config)
-    return identity(config, made.splits.digest, made.tokenizer_digest)
+    code = plugin_files.digests(plugins.files_of(config))
+    own = [f"{group} {digest}" for group, digest in code.items() if group not in VOLATILE]
+    return identity(config, made.splits.digest, made.tokenizer_digest, *own)
 
 
 def open_store(config: Mapping[str, Any]) -> Store:
@@ -202,6 +212,7 @@ def train(
     from lightning_tx.training.fit import FINAL, fit
     from lightning_tx.training.precision import choose_precision
 
+    plugins.load(config)  # a launcher's worker has not checked the config
     made = materials(config)
     options = TrainerOptions(**config["trainer"])
     task: Task = registry.create("task", config["task"])
@@ -234,6 +245,7 @@ def train(
                 "data_counts": counts,
             }
         )
+        plugins.record(run, config)
         for name, count in counts.items():
             if count:
                 say(f"data: {name} {count:,}")
@@ -287,8 +299,14 @@ def _start_weights(config: Mapping[str, Any], store: Store) -> Path:
 
 
 def _schedule(config: Mapping[str, Any], d_model: int) -> Any:
-    lr = registry.options("optimizer", config["optimizer"])["lr"]
-    return registry.create("schedule", config["schedule"], lr, TrainerOptions(**config["trainer"]).max_steps, d_model)
+    lr, max_steps = (
+        registry.options("optimizer", config["optimizer"])["lr"],
+        TrainerOptions(**config["trainer"]).max_steps,
+    )
+    try:
+        return registry.create("schedule", config["schedule"], lr, max_steps, d_model)
+    except ConfigError as error:
+        raise ConfigError(naming(error.problems, schedule=config["schedule"]["name"])) from error
 
 
 def _costs(net: nn.Module, config: Mapping[str, Any], made: Materials) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Floor 4: a finished run, rebuilt from what was recorded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from lightning_tx.materials import digest_of_tokenizers, vocab_sizes_of
 from lightning_tx.model.build import build_model
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.model.weights import load_weights
+from lightning_tx.plugins import admit
 from lightning_tx.tokenizers.base import Tokenizer
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.store import Mlflow
@@ -42,19 +44,24 @@ class LoadedRun:
         return self.tokenizers[-1]
 
 
-def load_run(run_id: str, *, root: str | Path = "multirun", uri: str | None = None) -> LoadedRun:
+def load_run(
+    run_id: str, *, root: str | Path = "multirun", uri: str | None = None, plugins: Sequence[str | Path] = ()
+) -> LoadedRun:
     """Rebuild a run's model and tokenizer from what was recorded; nothing of the run's own machine is needed.
 
     Args:
         run_id: MLflow's id of the run.
         root: the folder of everything that runs write.
         uri: the tracking store; None for the database below ``root``.
+        plugins: the plugin files that may be imported for it. A record alone never makes code run: a run that needs
+            a file which is not listed here is refused.
 
     Raises:
-        ConfigError: there is no such run, or it has no weights.
+        ConfigError: there is no such run, it has no weights, or it needs a plugin file that is not listed.
     """
     store = Mlflow(Path(root), uri=uri).open()
     record, config = store.run(run_id), store.config(run_id)
+    admit(record, store, plugins)
     kept = set(store.artifacts(run_id))
     for needed in (TOKENIZER, WEIGHTS):
         if needed not in kept:

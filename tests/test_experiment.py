@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lightning_tx.cli.compose import compose
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.experiment import check, identify, open_store, train
 from lightning_tx.loading import load_run
@@ -63,6 +64,23 @@ def test_a_file_that_is_no_text_is_refused(root, tmp_path: Path, content: bytes,
     path.write_bytes(content)
     (problem,) = check(tiny_config(root, path))
     assert problem.startswith("data.path: ") and word in problem
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["adapter=lora", "attention=none"], ["adapter=lora", "attention=none"]),
+        (["positions=rope", "model.head_dim=3"], ["positions=rope", "model.head_dim"]),
+        (["schedule=cosine", "optimizer.lr=null"], ["schedule=cosine", "optimizer.lr"]),
+        (["schedule=noam"], ["schedule=noam", "optimizer.lr"]),
+        (["task=masked_lm", "model=decoder"], ["task=masked_lm", "'decoder'"]),
+        (["task=translation"], ["task=translation", "'decoder'"]),
+        (["data=number_words"], ["task=causal_lm", "'number_words'"]),
+    ],
+)
+def test_two_choices_that_cannot_work_together_are_both_named(root, overrides, words) -> None:
+    problems = check(compose([f"root={root}", *overrides]))
+    assert any(all(word in problem for word in words) for problem in problems), problems
 
 
 def test_all_problems_come_at_once(root, text) -> None:

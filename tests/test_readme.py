@@ -11,6 +11,7 @@ import pytest
 
 from lightning_tx.cli import COMMANDS, main
 from lightning_tx.cli.compose import hydra_session, labels_in
+from tests import documents
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,11 +25,11 @@ SMALLER = {
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    return [block.text for block in documents.blocks(README, language)]
 
 
 def commands() -> list[str]:
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    lines = documents.commands(README)
     cells = [cell for row in re.findall(r"^\|.*\|$", README, re.MULTILINE) for cell in re.findall(r"`([^`]+)`", row)]
     return [*lines, *(cell for cell in cells if cell.startswith(("ltx ", "make ", "eval ")))]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lightning_tx.ablation.factors import Factor
+from lightning_tx.ablation.factors import PLUGIN_DIGEST, Factor
 from lightning_tx.ablation.keys import ABSENT, below, fingerprint, flatten, label_of
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def confounds(
     facts = {
         run.run_id: {
             key: value
-            for key, value in {**flatten(configs[run.run_id]), **sizes(run)}.items()
+            for key, value in {**flatten(configs[run.run_id]), **sizes(run), **_code(run)}.items()
             if not is_volatile(key) and key != "seed"
         }
         for run in runs
@@ -183,6 +183,11 @@ def sizes(run: "RunRecord") -> dict[str, float]:
     """The recorded parameter counts of a run."""
     recorded = {key: float(run.params[key]) for key in SIZES if key in run.params}
     return recorded | {key: run.metrics[key] for key in SIZES if key in run.metrics}
+
+
+def _code(run: "RunRecord") -> dict[str, str]:
+    """Which versions of plugin files the components came from; each is a key of its group."""
+    return {key: value for key, value in run.params.items() if key.endswith(PLUGIN_DIGEST)}
 
 
 def _is_seed(value: Any, seed: int | None) -> bool:

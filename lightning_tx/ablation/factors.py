@@ -12,6 +12,10 @@ from lightning_tx.core.registry import GROUPS
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
 
+#: Ends the parameter that tells which version of a plugin file a group's component came from.
+PLUGIN_DIGEST = ".plugin_digest"
+_DIGEST_CHARACTERS = 8
+
 
 @dataclass(frozen=True)
 class Factor:
@@ -49,6 +53,7 @@ def find_factors(
     An option that one sweep of the study varied and another left alone is looked up in the resolved config. Where it
     does not exist there either (a rank beside ``adapter=none``), it joins the choice it belongs to, whose levels
     become ``none``, ``lora rank=8``, ``lora rank=16``: beside a choice that has no rank, rank has no effect of its own.
+    So does the version of a plugin file that was changed between sweeps, whose component is one level for each version.
 
     Args:
         runs: every run of the study, whatever became of it; their ``choices`` hold group choices and swept options.
@@ -62,6 +67,12 @@ def find_factors(
     levels = {key: {run.run_id: _level(run, key, configs.get(run.run_id, {})) for run in runs} for key in keys}
     varied = {key: level for key, level in levels.items() if len(set(level.values())) > 1}
     owners = {key: owner for key in varied if (owner := _choice_it_exists_in(key, varied)) is not None}
+    for key in sorted({key for run in runs for key in run.params if key.endswith(PLUGIN_DIGEST)}):
+        group = key.removesuffix(PLUGIN_DIGEST)
+        version = {run.run_id: run.params.get(key, ABSENT)[:_DIGEST_CHARACTERS] for run in runs}
+        label = varied.get(group, {})
+        if len({(label[run_id], version[run_id]) for run_id in label}) > len(set(label.values())):
+            varied[key], owners[key] = version, group
     return [
         _factor(key, [child for child in sorted(owners) if owners[child] == key], varied)
         for key in sorted(varied, key=_place)

@@ -13,6 +13,7 @@ from lightning_tx.training.options import TrainerOptions
 VOLATILE = (
     "root",
     "study",
+    "plugins",
     "experiment",
     "tracking",
     "trainer.log_every",
@@ -29,7 +30,7 @@ def identity(config: Mapping[str, Any], *digests: str) -> str:
 
     Args:
         config: the full resolved config.
-        digests: digests of the data and the tokenizer.
+        digests: digests of the data, the tokenizer and the plugin files.
     """
     content = {key: _essential(key, value) for key, value in config.items() if key not in VOLATILE}
     text = json.dumps([content, *digests], sort_keys=True, ensure_ascii=False)

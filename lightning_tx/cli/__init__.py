@@ -19,6 +19,7 @@ COMMANDS = {
     "report": "the effects that a study found",
     "components": "what can be chosen, with options and sources",
     "check": "whether components keep what every component promises",
+    "new": "the files of a component of your own",
     "show": "a model's parameters before it is trained",
     "diff": "what differs between two runs",
     "ui": "open the MLflow UI on everything recorded",

@@ -18,9 +18,11 @@ Choices = dict[str, dict[str, Mapping[str, Any]]]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument(
-        "which",
-        nargs="?",
-        help="a group, as positions, or a choice, as positions/rope; everything and its combinations if left out",
+        "words",
+        nargs="*",
+        metavar="WHICH",
+        help="a group, as positions, or a choice, as positions/rope; everything and its combinations if left out; "
+        "plugins=[FILE.py] adds those of a file",
     )
     parser.add_argument("--no-combinations", action="store_true", help="check each choice alone")
     parser.add_argument(
@@ -30,7 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a line a choice and every failure in full; 1 where something failed."""
-    group, _, label = (arguments.which or "").partition("/")
+    from lightning_tx.cli.plugins import asked, plugins_of
+
+    with plugins_of(arguments.words) as files:
+        return _check(asked(arguments.words), not arguments.no_combinations, arguments.jobs, files)
+
+
+def _check(which: str, combine: bool, jobs: int, files: Sequence[str]) -> int:
+    group, _, label = which.partition("/")
     found, missing = _all_choices(group)
     wanted = {group: {label: _one(found[group], group, label)}} if label else found
     start = time.perf_counter()
@@ -40,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     failed: list[Failure] = []
     out = console()
     width = max(len(f"{group}/{label}") for group, label, _ in tasks)
-    for title, results, seconds in _results(tasks, found if _is_whole(arguments) else {}, arguments.jobs):
+    for title, results, seconds in _results(tasks, found if combine and not which else {}, jobs, files):
         failed += [result.failure for result in results if result.failure is not None]
         out.print(_line(title, width, results, seconds), markup=False)
     missing = [] if label else missing
@@ -82,12 +91,8 @@ def _one(known: Mapping[str, Mapping[str, Any]], group: str, label: str) -> Mapp
     return known[label]
 
 
-def _is_whole(arguments: argparse.Namespace) -> bool:
-    return arguments.which is None and not arguments.no_combinations
-
-
 def _results(
-    tasks: Sequence[tuple[str, str, Mapping[str, Any]]], combined: Choices, jobs: int
+    tasks: Sequence[tuple[str, str, Mapping[str, Any]]], combined: Choices, jobs: int, files: Sequence[str]
 ) -> Iterator[tuple[str, list["Result"], float]]:
     """What was found of each choice, and of all combinations together, in order."""
     from concurrent.futures import ProcessPoolExecutor
@@ -98,7 +103,7 @@ def _results(
         if combined:
             yield _checked_combinations(combined, 0, 1)
         return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_begin_worker, initargs=(files,)) as pool:
         shares = [pool.submit(_checked_combinations, combined, job, jobs) for job in range(jobs if combined else 0)]
         yield from pool.map(_checked, tasks)
         done = [share.result() for share in shares]
@@ -106,10 +111,13 @@ def _results(
             yield done[0][0], [result for _, results, _ in done for result in results], sum(each[2] for each in done)
 
 
-def _one_thread() -> None:
+def _begin_worker(files: Sequence[str]) -> None:
     import torch
 
+    from lightning_tx.core.plugin_files import load_files
+
     torch.set_num_threads(1)
+    load_files(files)
 
 
 def _checked(task: tuple[str, str, Mapping[str, Any]]) -> tuple[str, list["Result"], float]:

@@ -4,6 +4,7 @@ Hydra knows every group, choice and key; this hands its answers to the shell for
 """
 
 import argparse
+from importlib import import_module
 from typing import Any
 
 SCRIPTS = {
@@ -52,14 +53,35 @@ def run(arguments: argparse.Namespace) -> int:
 def candidates(before: list[str], word: str) -> list[str]:
     """What may stand in place of ``word`` after the words of the command line before it, ``ltx`` not counted."""
     from lightning_tx.cli import COMMANDS
+    from lightning_tx.cli.plugins import plugins_of
 
     if not before:
         return [name for name in COMMANDS if name.startswith(word)]
-    if before[0] == "components":
-        return _components(word)
-    if before[0] == "train" or before[:2] == ["show", "model"]:
-        return _overrides(word)
+    command = before[0]
+    if word.startswith("-") and command in COMMANDS and command != "train":
+        return [option for option in _options(command) if option.startswith(word)]
+    if command == "new":
+        from lightning_tx.cli.new import groups
+
+        named = any(other in groups() for other in before[1:])
+        return [] if named else [group for group in groups() if group.startswith(word)]
+    with plugins_of(before, load=False):
+        if command in ("components", "check"):
+            return _components(word)
+        if command == "train" or before[:2] == ["show", "model"]:
+            return _overrides(word)
+        if command in ("generate", "evaluate"):
+            # OVERRIDABLE says what may differ from the run's own config.
+            allowed = tuple(import_module(f"lightning_tx.cli.{command}").OVERRIDABLE)
+            found = _overrides(word)
+            return [each for each in found if each.startswith(allowed) or any(key.startswith(each) for key in allowed)]
     return []
+
+
+def _options(command: str) -> list[str]:
+    parser = argparse.ArgumentParser()
+    import_module(f"lightning_tx.cli.{command}").add_arguments(parser)
+    return sorted(option for option in parser._option_string_actions if option.startswith("--"))
 
 
 def _components(word: str) -> list[str]:

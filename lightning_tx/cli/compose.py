@@ -21,7 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import lightning_tx
-from lightning_tx.cli.search_path import PluginConfigs
+from lightning_tx.cli.plugins import KEY as PLUGINS
+from lightning_tx.cli.plugins import plugins_of
+from lightning_tx.cli.search_path import PluginConfigs, joined
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.core.registry import GROUPS
 
@@ -85,13 +87,12 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def read_request(overrides: Sequence[str], *, multirun: bool, config_dirs: Sequence[str] = ()) -> Request:
-    """Compose every job that a command line asks for, without running any.
+    """Compose every job that a command line asks for, without running any; imports the plugin files it lists.
 
     Raises:
-        ConfigError: with the problem of each job that cannot be composed.
+        ConfigError: with the problem of each job that cannot be composed, or of each plugin file.
     """
-    overrides = [*overrides, *_search_path(config_dirs)]
-    with hydra_session():
+    with plugins_of(overrides), joined([Path(folder) for folder in config_dirs]), hydra_session():
         parser = OverridesParser.create()
         with _translated():
             parsed = parser.parse_overrides(list(overrides))
@@ -239,7 +240,11 @@ def _labels(chosen: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, st
     labels = {group: str(label) for group, label in chosen.items() if group in CONFIG_GROUPS and label is not None}
     for line in overrides:
         key, _, value = line.lstrip("+~").partition("=")
-        if key not in CONFIG_GROUPS and key not in ("seed", "study", "root") and not key.startswith("tracking."):
+        if (
+            key not in CONFIG_GROUPS
+            and key not in ("seed", "study", "root", PLUGINS)
+            and not key.startswith("tracking.")
+        ):
             labels[key] = value
     return labels
 
@@ -256,13 +261,6 @@ def _expanded(override: Any) -> Any:
         key: values_of(str(key), value) if key in GROUPS and isinstance(value, str) else value
         for key, value in override.items()
     }
-
-
-def _search_path(config_dirs: Sequence[str]) -> list[str]:
-    if not config_dirs:
-        return []
-    places = ",".join(f"file://{Path(folder).absolute()}" for folder in config_dirs)
-    return [f"hydra.searchpath=[{places}]"]
 
 
 @contextmanager

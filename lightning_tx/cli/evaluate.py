@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
 
 #: What may differ from the run's own config.
-OVERRIDABLE = ("data", "decoding", "trainer.batch_size", "trainer.batch_tokens")
+OVERRIDABLE = ("data", "decoding", "trainer.batch_size", "trainer.batch_tokens", "plugins")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

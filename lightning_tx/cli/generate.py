@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lightning_tx.loading import LoadedRun
     from lightning_tx.tasks.base import Task
 
-OVERRIDABLE = ("decoding",)
+OVERRIDABLE = ("decoding", "plugins")
 #: How many inputs with a problem are named one by one.
 _NAMED_INPUTS = 10
 
@@ -146,7 +146,7 @@ def _is_override(word: str) -> bool:
     from lightning_tx.core.registry import GROUPS
 
     match = re.match(r"(?:\+\+?)?(\w+)(?:\.[\w.]+)?=", word)
-    return match is not None and match[1] in (*GROUPS, "trainer")
+    return match is not None and match[1] in (*GROUPS, "trainer", "plugins")
 
 
 def _given(texts: Sequence[str]) -> dict[str, str]:

@@ -48,16 +48,20 @@ def loaded_run(arguments: argparse.Namespace) -> "tuple[Store, LoadedRun]":
     """The store and the run that the arguments name, its model on its device.
 
     Raises:
-        ConfigError: there is no such run or device, or the run has no weights.
+        ConfigError: there is no such run or device, or the run has no weights, or it needs a plugin file that the
+            words do not list.
     """
     import torch
 
+    from lightning_tx.cli.plugins import listed
     from lightning_tx.loading import load_run
 
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device: 'cuda' is not to be had here. Choices: cpu.")
+    plugins = listed(arguments.words)
     store = tracking_of(arguments).open()
-    loaded = load_run(find_run(store, arguments.run).run_id, root=arguments.root, uri=arguments.uri)
+    run_id = find_run(store, arguments.run).run_id
+    loaded = load_run(run_id, root=arguments.root, uri=arguments.uri, plugins=plugins)
     loaded.model.to(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return store, loaded
 

@@ -25,10 +25,11 @@ from lightning_tx.cli.compose import (
     read_request,
 )
 from lightning_tx.cli.console import console
+from lightning_tx.cli.plugins import plugins_of
 from lightning_tx.core.errors import ConfigError, LtxError
 
 #: Overrides that say nothing about what is trained.
-UNTOLD = ("study", "root")
+UNTOLD = ("study", "root", "plugins")
 #: Hydra's own options that only show something.
 INFORMATION = ("help", "hydra_help", "cfg", "info", "shell_completion")
 
@@ -224,7 +225,8 @@ def _print_failure(error: Exception, out: Any) -> None:
 
 def _hydra(arguments: Sequence[str], task: Any) -> None:
     sys.argv = ["ltx train", *arguments]
-    hydra.main(version_base=HYDRA_VERSION, config_path=str(conf_dir()), config_name=CONFIG)(task)()
+    with plugins_of(arguments, load=False):
+        hydra.main(version_base=HYDRA_VERSION, config_path=str(conf_dir()), config_name=CONFIG)(task)()
 
 
 def _refuse(config: DictConfig) -> None:

@@ -30,6 +30,21 @@ class PluginError(LtxError):
     """A plugin does not import, claims a taken name, or breaks the constructor rule."""
 
 
+def naming(problems: Iterable[str], **chosen: str) -> list[str]:
+    """The problems, each with the choices that met in it, where it does not name them.
+
+    >>> naming(["model.head_dim: 3 is odd."], positions="rope")
+    ['model.head_dim: 3 is odd (positions=rope).']
+    """
+    named = []
+    for problem in problems:
+        unsaid = [f"{group}={name}" for group, name in chosen.items() if f"{group}={name}" not in problem]
+        if len(chosen) == 1 and problem.startswith(f"{next(iter(chosen))}."):
+            unsaid = []  # its key says as much
+        named.append(f"{problem.removesuffix('.')} ({', '.join(unsaid)})." if unsaid else problem)
+    return named
+
+
 def choices(options: Iterable[str]) -> str:
     """The options as they are listed in a message: sorted, separated by commas."""
     return ", ".join(sorted(options)) or "none"

@@ -12,6 +12,7 @@ only schema there is:
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -45,6 +46,23 @@ GROUPS: dict[str, str] = {
     "tracking": "lightning_tx.tracking",
 }
 
+#: What the framework fills in by position. A model is given its parts and as many vocabularies as it has inputs.
+POSITIONAL: dict[str, tuple[str, ...]] = {
+    "positions": ("dims", "site"),
+    "attention": ("dims", "site"),
+    "pattern": (),
+    "norm": ("width",),
+    "block": ("dims", "site", "sublayers", "make_norm"),
+    "feed_forward": ("dims", "site"),
+    "adapter": (),
+    "task": (),
+    "data": (),
+    "tokenizer": (),
+    "optimizer": ("model",),
+    "schedule": ("lr", "max_steps", "d_model"),
+    "decoding": (),
+}
+
 T = TypeVar("T", bound=type)
 
 _components: dict[str, dict[str, type]] = {group: {} for group in GROUPS}
@@ -64,15 +82,15 @@ def register(group: str, name: str) -> Callable[[T], T]:
     """Class decorator that makes a component selectable as ``group=name``.
 
     Raises:
-        PluginError: the group does not exist, the name is taken by another class, or the constructor has options
-            that are not annotated keyword-only parameters.
+        PluginError: the group does not exist, the name is taken by another class, or the constructor takes something
+            else by position than the framework gives, or options that are not annotated keyword-only parameters.
     """
     if group not in GROUPS:
         raise PluginError(f"There is no group {group!r} to register {name!r} in. Groups: {choices(GROUPS)}.")
 
     def add(cls: T) -> T:
         taken = _components[group].get(name)
-        if taken is not None and (taken.__module__, taken.__qualname__) != (cls.__module__, cls.__qualname__):
+        if taken is not None and _origin(taken) != _origin(cls):
             raise PluginError(f"{group}/{name} is claimed twice: by {_where(taken)} and by {_where(cls)}.")
         _check_constructor(group, name, cls)
         _components[group][name] = cls
@@ -166,6 +184,23 @@ def create(group: str, config: Mapping[str, Any], *framework: Any) -> Any:
     return get(group, config["name"])(*framework, **options(group, config))
 
 
+def foreign() -> dict[tuple[str, str], type]:
+    """What is registered at this moment besides our own components, by group and name; nothing more is imported."""
+    return {
+        (group, name): cls
+        for group, known in _components.items()
+        for name, cls in known.items()
+        if not cls.__module__.startswith("lightning_tx.")
+    }
+
+
+def forget(components: Iterable[tuple[str, str]]) -> None:
+    """Take back what plugin code registered, by group and name."""
+    for group, name in components:
+        del _components[group][name]
+    schema.cache_clear()
+
+
 def problems_of(model: type[BaseModel], values: Mapping[str, Any], where: str) -> list[str]:
     """Check plain values against a pydantic model and phrase what is wrong, one sentence per problem."""
     try:
@@ -214,7 +249,16 @@ def _keyword_only(cls: type) -> list[inspect.Parameter]:
 
 def _check_constructor(group: str, name: str, cls: type) -> None:
     rule = "options are annotated keyword-only parameters: __init__(self, <from the framework>, *, option: type = ...)"
-    for parameter in _parameters(cls):
+    parameters = _parameters(cls)[1:]
+    by_position = [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    given = POSITIONAL.get(group)
+    takes_any = any(each.kind is each.VAR_POSITIONAL for each in parameters)
+    if given is not None and len(by_position) != len(given) and not takes_any and cls.__init__ is not object.__init__:
+        raise PluginError(
+            f"{group}/{name} ({_where(cls)}) takes ({', '.join(by_position)}) by position, but is given "
+            f"({', '.join(given)}); {rule}."
+        )
+    for parameter in parameters:
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             raise PluginError(f"{group}/{name} ({_where(cls)}) takes **{parameter.name}; {rule}.")
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.annotation is inspect.Parameter.empty:
@@ -243,6 +287,12 @@ def _bounds(extras: Iterable[Any]) -> list[str]:
     return [
         f"{sign} {getattr(each, name)}" for each in constraints for name, sign in signs.items() if hasattr(each, name)
     ]
+
+
+def _origin(cls: type) -> tuple[str, str]:
+    """By which a class imported again is known, be it under another module name (a test imports a plugin file)."""
+    module = sys.modules.get(cls.__module__)
+    return getattr(module, "__file__", None) or cls.__module__, cls.__qualname__
 
 
 def _where(cls: type) -> str:

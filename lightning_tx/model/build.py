@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from lightning_tx.core import registry
-from lightning_tx.core.errors import ConfigError, choices
+from lightning_tx.core.errors import ConfigError, choices, naming
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.model.parts import GROUPS, Parts, check_parts
 
@@ -56,7 +56,16 @@ def build_model(
         model: LanguageModel = registry.create("model", config["model"], parts, *sizes)
         parts.finish()
         if "adapter" in config:
-            model = registry.create("adapter", config["adapter"]).apply(model)
+            model = _adapted(model, config)
     if not any(parameter.is_meta for parameter in model.parameters()):
         model.initialise(seed)
     return model
+
+
+def _adapted(model: LanguageModel, config: Mapping[str, Any]) -> LanguageModel:
+    try:
+        return registry.create("adapter", config["adapter"]).apply(model)
+    except ConfigError as error:
+        # An adapter knows the modules that it looks for; which choices they come from is known here.
+        met = {group: config[group]["name"] for group in ("adapter", "attention", "feed_forward")}
+        raise ConfigError(naming(error.problems, **met)) from error

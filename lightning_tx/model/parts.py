@@ -11,7 +11,7 @@ from lightning_tx.components.positions.base import Positions
 from lightning_tx.core import registry
 from lightning_tx.core.context import Absent, Sublayer
 from lightning_tx.core.dims import Dims, Role, Site, Stack
-from lightning_tx.core.errors import ConfigError, choices, nearest
+from lightning_tx.core.errors import ConfigError, choices, naming, nearest
 from lightning_tx.core.pattern import Pattern
 
 #: The groups a model is assembled from.
@@ -124,7 +124,7 @@ class Parts:
         try:
             return registry.create(group, config, *framework)
         except ConfigError as error:
-            self.problems += error.problems
+            self.problems += naming(error.problems, **{group: config["name"]})
             return _Failed()
 
 

@@ -94,3 +94,13 @@ def test_settings_that_change_within_a_combination_are_unplanned():
 def test_other_data_under_the_same_config_is_unplanned():
     runs = [run({"norm": "rmsnorm"}, seed, params={"data_digest": digest}) for seed, digest in enumerate("ab")]
     assert list(unplanned(runs, {made.run_id: {} for made in runs}, [])) == ["data_digest"]
+
+
+def test_a_plugin_file_that_changed_between_two_levels_is_a_difference():
+    runs = [
+        run({"positions": positions}, params={"norm.plugin_digest": digest * 32})
+        for positions, digest in (("none", "1"), ("rope", "2"))
+    ]
+    configs = {made.run_id: {"positions": {"name": made.choices["positions"]}} for made in runs}
+    (found,) = confounds(runs, configs, find_factors(runs))
+    assert (found.level, found.key, found.value) == ("rope", "norm.plugin_digest", "2" * 32)

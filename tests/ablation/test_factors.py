@@ -67,6 +67,20 @@ def test_option_of_some_choices_joins_the_choice():
     assert not factor.owns("adapters")
 
 
+def test_versions_of_a_plugin_file_are_levels_of_the_choice_that_comes_from_it():
+    key = "feed_forward.plugin_digest"
+    gelu, old, new = (
+        run({"feed_forward": name}, params=params)
+        for name, params in (("gelu", {}), ("own", {key: "1" * 32}), ("own", {key: "2" * 32}))
+    )
+    (factor,) = find_factors([gelu, old])
+    assert factor.levels == ("gelu", "own") and factor.owns(key)
+    (factor,) = find_factors([gelu, old, new])
+    assert factor.levels == ("gelu", "own plugin_digest=11111111", "own plugin_digest=22222222")
+    # A group that is no factor has no levels: such a change is told as a difference.
+    assert find_factors([old, new]) == []
+
+
 def test_baselines():
     factors = find_factors([run({"norm": "none", "block": "pre_norm"}), run({"norm": "rmsnorm", "block": "post_norm"})])
     assert choose_baselines(factors) == {"norm": "none", "block": "pre_norm"}

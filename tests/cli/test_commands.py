@@ -108,6 +108,15 @@ def test_completion_knows_commands_groups_choices_and_keys() -> None:
     assert "positions=rope" in candidates(["train"], "positions=")
     assert "model.d_model=" in candidates(["train", "positions=rope"], "model.d_")
     assert candidates(["components"], "positions/s") == ["positions/sinusoidal"]
+    assert "decoding=beam" in candidates(["generate", "last"], "decoding=")
+    assert candidates(["generate", "last"], "data.") == []
+    assert "trainer.batch_tokens=" in candidates(["evaluate", "last"], "trainer.batch")
+    assert "trainer." in candidates(["evaluate", "last"], "tr")
+    assert candidates(["evaluate", "last"], "trainer.max") == []
+    assert candidates(["new"], "feed") == ["feed_forward"] and candidates(["new", "norm"], "") == []
+    assert candidates(["new", "norm", "mine"], "--p") == ["--package"]
+    assert candidates(["components"], "--p") == ["--problems"]
+    assert candidates(["report"], "--b") == ["--baseline"]
 
 
 @pytest.mark.parametrize("shell", SCRIPTS)

@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_tx.core.errors import ConfigError, LtxError, PluginError, choices, nearest
+from lightning_tx.core.errors import ConfigError, LtxError, PluginError, choices, naming, nearest
 
 
 def test_one_problem_is_said_as_it_is() -> None:
@@ -18,6 +18,14 @@ def test_several_problems_are_listed_each_once() -> None:
 @pytest.mark.parametrize("error", [ConfigError("a: b."), PluginError("a")])
 def test_errors_have_one_base(error: Exception) -> None:
     assert isinstance(error, LtxError)
+
+
+def test_a_problem_names_the_choices_that_met_in_it() -> None:
+    problem = "model.head_dim: 3 is odd."
+    assert naming([problem], positions="rope") == ["model.head_dim: 3 is odd (positions=rope)."]
+    assert naming([problem], adapter="lora", attention="none")[0].endswith("(adapter=lora, attention=none).")
+    said = ["positions.base: 0 is too small.", "positions=rope needs an even head_dim."]
+    assert naming(said, positions="rope") == said
 
 
 def test_choices_are_sorted() -> None:
