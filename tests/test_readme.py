@@ -1,6 +1,5 @@
 """Every command of the README is run, and every piece of its Python."""
 
-import os
 import re
 import shlex
 import subprocess
@@ -64,38 +63,6 @@ def test_its_table_of_choices_is_what_there_is() -> None:
 def test_its_python_runs() -> None:
     (example,) = [block for block in blocks("python") if "build_model" in block]
     subprocess.run([sys.executable, "-c", example], check=True, cwd=ROOT)
-
-
-def test_its_plugin_is_found_trained_and_shown(root, tmp_path, text) -> None:
-    """As an installed package: an entry point and a folder of configs, on the path of a new process."""
-    (code,) = [block for block in blocks("python") if "my_package" in block]
-    (config,) = blocks("yaml")
-    package = tmp_path / "site" / "my_package"
-    (package / "conf" / "feed_forward").mkdir(parents=True)
-    (package / "__init__.py").write_text(code, encoding="utf-8")
-    (package / "conf" / "feed_forward" / "squared_relu.yaml").write_text(config, encoding="utf-8")
-    info = tmp_path / "site" / "my_package-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[lightning_tx.plugins]\nmy_package = my_package\n")
-    overrides = [
-        "feed_forward=squared_relu",
-        "experiment=smoke",
-        "data=text_file",
-        f"data.path={text}",
-        "tokenizer=byte",
-    ]
-    arguments = ["train", "-m", *overrides, "seed=0,1", f"root={root}"]
-    script = f"import sys; from lightning_tx.cli import main; sys.exit(main({arguments!r}))"
-    found = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": f"{tmp_path / 'site'}:{ROOT}"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert found.returncode == 0, found.stdout + found.stderr
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\(([^)h]\S+)\)", README))

@@ -1,5 +1,9 @@
 """Components in single files, from the command line to the record and back."""
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -207,3 +211,26 @@ def test_check_takes_a_list_and_hands_it_to_its_processes(ltx: Ltx, own, jobs) -
     code, out, err = ltx("check", "schedule/flat", "plugins=[own/linear.py]", "--jobs", jobs)
     # A class without a yaml has its defaults; it is checked as well.
     assert code == 0 and "schedule/flat" in out and "everything holds" in out, out + err
+
+
+def test_an_installed_package_is_found_trained_and_shown(root: Path, tmp_path: Path, text: Path) -> None:
+    """An entry point and a folder of configs, on the path of a new process."""
+    repository = Path(__file__).parents[2]
+    site = tmp_path / "site"
+    shutil.copytree(repository / "examples" / "plugin" / "ltx_brackets", site / "ltx_brackets")
+    info = site / "ltx_brackets-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ltx-brackets\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[lightning_tx.plugins]\nltx_brackets = ltx_brackets\n")
+    arguments = ["train", "-m", *tiny_overrides(root, text), "feed_forward=gelu,bilinear"]
+    script = f"import sys; from lightning_tx.cli import main; sys.exit(main({arguments!r}))"
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": f"{site}:{repository}"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "bilinear" in found.stdout
