@@ -15,7 +15,7 @@ from lightning_tx.core.sparse_attention import sparse_attention
 #: Sequences shorter than this many tokens, or blocks of a pattern, are faster without taking the pattern apart.
 WORTH_SPLITTING = (1024, 4)
 #: From as many tokens on it pays to leave out the future chunk by chunk, where a kernel is given a mask.
-SMALLEST_CHUNKED = 128
+SMALLEST_CHUNKED = 256
 
 Kernel = Callable[..., Tensor]
 
