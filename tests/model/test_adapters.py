@@ -15,8 +15,8 @@ from lightning_tx.core.grouped_linear import GroupedLinear
 from lightning_tx.model.adapters import Adapters, read_adapter
 from lightning_tx.model.build import build_model
 from lightning_tx.model.count import count_parameters
+from lightning_tx.testing.places import randomise
 from tests.components.adapter.models import adapted, logits
-from tests.components.places import randomise
 from tests.model.configs import config, small_model, tokens
 
 ADAPTERS = {

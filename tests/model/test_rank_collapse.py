@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_tx.model.build import build_model
-from tests.components.places import context
+from lightning_tx.testing.places import context
 from tests.model.configs import config, tokens
 
 DEPTH, LENGTH = 12, 32

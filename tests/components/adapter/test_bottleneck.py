@@ -6,8 +6,8 @@ from lightning_tx.components.adapter.bottleneck import Bottleneck
 from lightning_tx.components.block.post_norm import PostNorm
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.count import count_parameters
+from lightning_tx.testing.places import context
 from tests.components.adapter.models import adapted
-from tests.components.places import context
 from tests.model.configs import small_model
 
 

@@ -3,8 +3,8 @@ import torch
 
 from lightning_tx.components.adapter.dora import DoraGrouped, DoraLinear
 from lightning_tx.core.grouped_linear import GroupedLinear
+from lightning_tx.testing.places import randomise
 from tests.components.adapter.models import assert_like_peft
-from tests.components.places import randomise
 
 
 def test_output_and_gradients_are_those_of_peft() -> None:

@@ -3,8 +3,8 @@ import torch
 
 from lightning_tx.components.adapter.prefix import Prefix
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.testing.places import context
 from tests.components.adapter.models import TOKENS, adapted
-from tests.components.places import context
 from tests.model.configs import small_model
 
 

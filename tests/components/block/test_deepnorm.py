@@ -3,7 +3,7 @@ import torch
 
 from lightning_tx.components.block.deepnorm import alpha_beta
 from lightning_tx.model.build import build_model
-from tests.components.places import dims, site
+from lightning_tx.testing.places import dims, site
 from tests.model.configs import config
 
 

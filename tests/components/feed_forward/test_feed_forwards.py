@@ -13,7 +13,7 @@ from lightning_tx.components.feed_forward.relu import ReLU
 from lightning_tx.components.feed_forward.silu import SiLU
 from lightning_tx.components.feed_forward.squared_relu import SquaredReLU
 from lightning_tx.components.feed_forward.swiglu import SwiGLU
-from tests.components.places import DIMS, context, randomise, site
+from lightning_tx.testing.places import DIMS, context, randomise, site
 
 
 def relu(x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from lightning_tx.components.norm.layernorm import LayerNorm
 from lightning_tx.components.norm.none import NoNorm
 from lightning_tx.components.norm.rmsnorm import RMSNorm
 from lightning_tx.core import registry
-from tests.components.places import randomise
+from lightning_tx.testing.places import randomise
 
 WIDTH = 12
 

@@ -1,7 +1,7 @@
 import torch
 
 from lightning_tx.components.positions.learned import Learned
-from tests.components.places import dims, site
+from lightning_tx.testing.places import dims, site
 
 
 def test_the_vector_of_each_position_is_added() -> None:

@@ -8,7 +8,7 @@ from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXRotaryEmbeddin
 
 from lightning_tx.components.positions.rope import Rope
 from lightning_tx.core.errors import ConfigError
-from tests.components.places import dims, site
+from lightning_tx.testing.places import dims, site
 from tests.components.positions.llama import turned_by_llama
 
 B, H, T, K = 2, 3, 10, 8

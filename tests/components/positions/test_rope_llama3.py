@@ -5,7 +5,7 @@ import torch
 
 from lightning_tx.components.positions.rope_llama3 import Llama3Rope
 from lightning_tx.core.errors import ConfigError
-from tests.components.places import dims, site
+from lightning_tx.testing.places import dims, site
 from tests.components.positions.llama import turned_by_llama
 
 

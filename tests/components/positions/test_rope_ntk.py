@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_tx.components.positions.rope_ntk import NtkRope
-from tests.components.places import dims, site
+from lightning_tx.testing.places import dims, site
 from tests.components.positions.llama import turned_by_llama
 
 

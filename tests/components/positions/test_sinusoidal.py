@@ -7,7 +7,7 @@ from torch import Tensor
 from lightning_tx.components.positions.learned import Learned
 from lightning_tx.components.positions.sinusoidal import Sinusoidal
 from lightning_tx.core.errors import ConfigError
-from tests.components.places import dims, site
+from lightning_tx.testing.places import dims, site
 
 
 def encoding(width: int, positions: Tensor, base: float = 10_000.0) -> Tensor:

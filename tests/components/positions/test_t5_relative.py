@@ -6,7 +6,7 @@ from transformers.models.t5.modeling_t5 import T5Attention
 from lightning_tx.components.positions.t5_relative import T5Relative
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.schemes import Normal
-from tests.components.places import DIMS, site
+from lightning_tx.testing.places import DIMS, site
 
 
 @pytest.mark.parametrize(("num_buckets", "max_distance"), [(32, 128), (8, 20), (4, 1000)])
