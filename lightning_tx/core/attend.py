@@ -71,7 +71,7 @@ def _attend(
     scale: float,
     dropout: float,
 ) -> Tensor:
-    sparse = prefix is None and _worth_splitting(mask)
+    sparse = _worth_splitting(mask)
     added = None
     if bias is not None and not sparse:
         added = bias(mask.q_positions[:, :, None], mask.k_positions[:, None, :])
@@ -81,21 +81,22 @@ def _attend(
         grouped = q.unflatten(1, (-1, repeats)).flatten(2, 3)
         out = _attend(grouped, k, v, mask, None, prefix, scale, dropout)
         return out.unflatten(2, (repeats, 1)).flatten(1, 2)
-    if prefix is not None:
-        k, v = (
-            torch.cat([before.expand(own.shape[0], -1, -1, -1), own], dim=2)
-            for before, own in zip(prefix, (k, v), strict=True)
-        )
-    if repeats > 1:
-        k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
     width, widest = v.shape[-1], max(v.shape[-1], q.shape[-1])
-    if v.shape[-1] != q.shape[-1]:  # the fused kernels know one width only
-        q, k, v = (F.pad(x, (0, widest - x.shape[-1])) for x in (q, k, v))
+    before = [] if prefix is None else [x.expand(q.shape[0], -1, -1, -1) for x in prefix]
+    q, k, v, *before = (_widened(x, q.shape[1] // x.shape[1], widest) for x in (q, k, v, *before))
     if sparse:
-        out: Tensor = sparse_attention(q, k, v, mask, bias, scale, dropout)  # pyright: ignore[reportCallIssue]
+        out: Tensor = sparse_attention(q, k, v, before, mask, bias, scale, dropout)  # pyright: ignore[reportCallIssue]
     else:
+        if before:
+            k, v = torch.cat([before[0], k], dim=2), torch.cat([before[1], v], dim=2)
         out = _dense(q, k, v, mask, added, scale, dropout)
     return out[..., :width]
+
+
+def _widened(x: Tensor, repeats: int, width: int) -> Tensor:
+    """Heads repeated for the queries that share them, and zeros appended: the fused kernels know one width only."""
+    x = x if repeats == 1 else x.repeat_interleave(repeats, dim=1)
+    return x if x.shape[-1] == width else F.pad(x, (0, width - x.shape[-1]))
 
 
 def _worth_splitting(mask: Mask) -> bool:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lightning_tx.core.masks import BiasFunction, Mask
 from lightning_tx.core.pattern import Columns
-from lightning_tx.core.sparse_layout import Layout, Piece, gather_rows
+from lightning_tx.core.sparse_layout import Layout, Piece, gather_rows, in_one_group
 
 #: Stands for the logarithm of zero; differences of it are numbers.
 NOTHING = -1e30
@@ -31,29 +31,35 @@ def sparse_attention(
     q_BHTK: Tensor,
     k_BHTK: Tensor,
     v_BHTK: Tensor,
+    prefix: Sequence[Tensor],
     mask: Mask,
     bias: BiasFunction | None,
     scale: float,
     dropout: float,
 ) -> Tensor:
-    """Self-attention within a pattern that has parts; the arguments are those of ``attend``.
+    """Self-attention within a pattern that has parts.
 
-    The keys are those of the queries' own tokens, and ``mask.consecutive`` holds.
+    The arguments are those of ``attend``, for keys and values of the queries' own tokens; ``prefix`` is empty, or a key
+    and a value tensor [B, H, P, K]. ``mask.consecutive`` holds.
     """
     assert mask.pattern is not None
     layout = Layout(mask.pattern.parts(), mask)
     q, k, v = (F.pad(x, (0, 0, 0, layout.padding)) if layout.padding else x for x in (q_BHTK, k_BHTK, v_BHTK))
-    sources = [k, v, *(pick(x) for pick in layout.columns for x in (k, v))]
-    masks = [partial(layout.mask, piece, bias, q.dtype) for piece in layout.pieces]
+    sources = [k, v, *(pick(x) for pick in layout.columns for x in (k, v)), *prefix]
+    pieces = list(layout.pieces)
+    masks: list[Callable[[], Tensor | None]] = [partial(layout.mask, piece, bias, q.dtype) for piece in pieces]
+    if prefix:
+        pieces.append(Piece(in_one_group, in_one_group, len(sources) // 2 - 1, None, alike=True))
+        masks.append(lambda: None)
     if _FLASH and q.device.type == "cpu" and dropout == 0 and not _learns(bias, mask):
-        out: Tensor = _Merged.apply(layout.pieces, masks, scale, q, *sources)  # pyright: ignore[reportAssignmentType]
+        out: Tensor = _Merged.apply(pieces, masks, scale, q, *sources)  # pyright: ignore[reportAssignmentType]
     else:
-        out = _merged(layout.pieces, masks, scale, dropout, q, sources)
+        out = _merged(pieces, masks, scale, dropout, q, sources)
     out = out[:, :, : q_BHTK.shape[2]]
     if not mask.causal:
         for part in layout.parts:
             if isinstance(part, Columns):
-                out = _with_rows(out, part, q_BHTK, k_BHTK, v_BHTK, mask, bias, scale, dropout)
+                out = _with_rows(out, part, q_BHTK, k_BHTK, v_BHTK, prefix, mask, bias, scale, dropout)
     return out
 
 
@@ -63,6 +69,7 @@ def _with_rows(
     q: Tensor,
     k: Tensor,
     v: Tensor,
+    prefix: Sequence[Tensor],
     mask: Mask,
     bias: BiasFunction | None,
     scale: float,
@@ -82,6 +89,9 @@ def _with_rows(
     added = None if bias is None else bias(positions[:, :, None], mask.k_positions[:, None])
     added = q.new_zeros(()) if added is None else added.to(q.dtype)
     scores = torch.where(allowed[:, None], added, float("-inf"))
+    if prefix:
+        scores = F.pad(scores, (prefix[0].shape[2], 0))
+        k, v = torch.cat([prefix[0], k], dim=2), torch.cat([prefix[1], v], dim=2)
     rows = F.scaled_dot_product_attention(gather_rows(q, index), k, v, scores, dropout, scale=scale)
     rows = torch.where(chosen[:, None, :, None], rows, gather_rows(out, index))
     where = index[:, None, :, None].expand_as(rows)

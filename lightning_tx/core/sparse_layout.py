@@ -199,6 +199,11 @@ def _span(x: Tensor, start: int, stop: int) -> Tensor:
     return x[:, None, :, start:stop]
 
 
+def in_one_group(x: Tensor) -> Tensor:
+    """All tokens [B, H, T, K] as one group, [B, 1, H, T, K]."""
+    return x[:, None]
+
+
 def _first_group(x: Tensor) -> Tensor:
     return x[:, :1]
 

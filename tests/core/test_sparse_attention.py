@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -87,6 +88,35 @@ def test_parts_give_what_the_dense_formula_gives(
         ours, theirs = (torch.autograd.grad((x * weight).sum(), (q, k, v)) for x in (out, expected))
         for our, their in zip(ours, theirs, strict=True):
             torch.testing.assert_close(our, their, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("groups", [2, H])
+@pytest.mark.parametrize("config", [PATTERNS["local"], PATTERNS["fixed"]], ids=["local", "fixed"])
+def test_a_prefix_is_seen_from_everywhere(
+    config: dict[str, Any], groups: int, causal: bool, fused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparse_attention, "_FLASH", sparse_attention._FLASH and fused)
+    mask = Mask(causal=causal, pattern=registry.create("pattern", config), **documents(150))
+    q, k, v = random_qkv(150)
+    k, v = k[:, :groups], v[:, :groups]
+    generator = torch.Generator().manual_seed(2)
+    shape = (1, groups, 3, K)
+    prefix = [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_(True) for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.delattr(Mask, "dense")
+        out = attend(q, k, v, mask, prefix=(prefix[0], prefix[1]), bias=slopes)
+    keys, values = (torch.cat([p.expand(B, -1, -1, -1), x], dim=2) for p, x in zip(prefix, (k, v), strict=True))
+    keys, values = (x.repeat_interleave(H // groups, dim=1) for x in (keys, values))
+    scores = q @ keys.transpose(-1, -2) / math.sqrt(K)
+    scores = scores + F.pad(slopes(mask.q_positions[:, :, None], mask.k_positions[:, None]), (3, 0))
+    expected = scores.masked_fill(~F.pad(mask.dense(), (3, 0), value=True), float("-inf")).softmax(dim=-1) @ values
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+    inputs = [q, k, v, *prefix]
+    ours, theirs = (torch.autograd.grad(x.square().sum(), inputs, retain_graph=True) for x in (out, expected))
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our, their, rtol=0, atol=1e-11)
 
 
 def test_a_bias_learns_through_the_parts() -> None:
