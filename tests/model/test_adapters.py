@@ -14,7 +14,7 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.grouped_linear import GroupedLinear
 from lightning_tx.model.adapters import Adapters, read_adapter
 from lightning_tx.model.build import build_model
-from lightning_tx.model.count import count_parameters
+from lightning_tx.model.count import count_parameters, forward_flops_per_token
 from lightning_tx.testing.places import randomise
 from tests.components.adapter.models import adapted, logits
 from tests.model.configs import config, small_model, tokens
@@ -98,6 +98,34 @@ def test_a_cached_pass_is_the_full_pass(name: str) -> None:
         full, cache = model(inputs(model)[0]).x, Cache()
         parts = [model(part, cache=cache).x for part in inputs(model)[0].split([3, 1, 2], dim=1)]
     torch.testing.assert_close(torch.cat(parts, dim=1), full, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["lora", "rslora", "dora"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_experts_are_adapted_one_by_one(name: str, bias: bool) -> None:
+    experts = {"name": "moe", "num_experts": 5, "expert": {"name": "swiglu", "bias": bias}}
+    adapter = {"name": name, "rank": 2, "targets": ["up_proj", "down_proj"]}
+    model = adapted(small_model(feed_forward=experts), adapter)
+    assert sum(isinstance(module, LowRankGrouped) for module in model.modules()) == 2 * len(model.stack.layers)
+    x, counts = torch.randn(9, 16, dtype=torch.float64), torch.tensor([3, 0, 4, 1, 0])
+    for wrapped in (module for module in model.modules() if isinstance(module, LowRankGrouped)):
+        rows = x if wrapped.in_features == 16 else torch.randn(9, wrapped.in_features, dtype=torch.float64)
+        out, weight, start = wrapped(rows, counts), wrapped.updated_weight(), 0
+        for expert, count in enumerate(counts.tolist()):
+            own = rows[start : start + count] @ weight[expert].T
+            expected = own if wrapped.bias is None else own + wrapped.bias[expert]
+            torch.testing.assert_close(out[start : start + count], expected, rtol=0, atol=1e-11)
+            start += count
+        assert not out[start:].any()  # the last row belongs to no expert
+    before = logits(model)
+    merged = registry.create("adapter", adapter).merge(model)
+    torch.testing.assert_close(logits(merged), before, rtol=0, atol=1e-11)
+
+
+@every
+def test_its_cost_is_counted(name: str) -> None:
+    flops = forward_flops_per_token({**config(), "adapter": ADAPTERS[name]})
+    assert flops >= forward_flops_per_token(config())
 
 
 @pytest.mark.parametrize("name", MERGEABLE)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_tx.components.adapter.base import Adapter, is_tied
 from lightning_tx.components.adapter.extension import Extension, twin
+from lightning_tx.core.autocast import without_autocast
 from lightning_tx.core.dropout import Dropout
 from lightning_tx.core.errors import ConfigError, choices
 from lightning_tx.core.grouped_linear import GroupedLinear
@@ -136,7 +137,7 @@ class LowRank(Adapter):
 
 def _updated(weight: Tensor, lora_A: Tensor, lora_B: Tensor, scale: float) -> Tensor:
     dtype = torch.promote_types(weight.dtype, torch.float32)
-    with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
+    with torch.no_grad(), without_autocast(weight.device):
         return weight.to(dtype) + scale * (lora_B.to(dtype) @ lora_A.to(dtype))
 
 
