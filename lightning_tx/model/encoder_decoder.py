@@ -128,8 +128,9 @@ class EncoderDecoder(LanguageModel):
         )
         if parts.prefixes["decoder"]:
             raise ConfigError(
-                f"pattern: the first {parts.prefixes['decoder']} tokens of the target would be seen before they are "
-                "written; a prefix is for model=decoder, where it holds the prompt."
+                f"pattern: a prefix does not go with model=encoder_decoder: the first {parts.prefixes['decoder']} "
+                "tokens of the target would be seen before they are written. It is for model=decoder, where it holds "
+                "the prompt."
             )
 
     def encode(self, source_BS: Tensor, token_mask_BS: Tensor | None = None) -> tuple[Memory, Output]:

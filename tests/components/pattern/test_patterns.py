@@ -88,7 +88,7 @@ def test_a_prefix_sees_itself_and_the_rest_its_past() -> None:
 
 
 def test_a_prefix_needs_a_decoder_of_its_own() -> None:
-    with pytest.raises(ConfigError, match="the first 16 tokens of the target would be seen before they are written"):
+    with pytest.raises(ConfigError, match="does not go with model=encoder_decoder: the first 16 tokens"):
         build_model(config("encoder_decoder", pattern="prefix"), device="meta")
     build_model(config("encoder", pattern="prefix"), device="meta")
 
