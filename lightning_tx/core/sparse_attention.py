@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from lightning_tx.core.masks import BiasFunction, Mask
 from lightning_tx.core.pattern import Columns
@@ -120,6 +121,7 @@ class _Merged(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         q, *sources, out, log_sum = ctx.saved_tensors
         totals = [torch.zeros_like(x) for x in (q, *sources)]
