@@ -26,7 +26,16 @@ class Cache:
         """Make room for ``new`` time steps; append what is known of them, [B or 1, new] each, and return it for all.
 
         To be called once a forward pass, before the layers append their tensors.
+
+        Raises:
+            ValueError: not the same is known as of the tokens before.
         """
+        given = sorted(name for name, row in rows.items() if row is not None)
+        if self.length and given != sorted(self._rows):
+            before, now = sorted(self._rows) or "nothing", given or "nothing"
+            raise ValueError(
+                f"A generation tells the same of all its tokens: earlier ones came with {before}, these with {now}."
+            )
         self.length += new
         return {
             name: None if row is None else self._rows.setdefault(name, _Growing(dim=1)).append(row)

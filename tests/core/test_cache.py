@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import Tensor
 
@@ -103,3 +104,12 @@ def test_forgetting_costs_no_memory_as_a_sequence_grows() -> None:
     for _ in range(1000):
         cache.append("site", {"k": torch.zeros(1, 1, 1, 4)}, keep=8)
     assert cache._layers["site"]["k"].buffer.shape[2] < 40
+
+
+@pytest.mark.parametrize(("first", "second"), [(True, False), (False, True)])
+def test_what_is_known_of_some_tokens_only_is_refused(first: bool, second: bool) -> None:
+    cache, mask = Cache(), torch.ones(1, 3, dtype=torch.bool)
+    cache.extend(3, token_mask=mask if first else None)
+    with pytest.raises(ValueError, match=r"A generation tells the same of all its tokens: .*token_mask"):
+        cache.extend(3, token_mask=mask if second else None)
+    assert cache.length == 3
