@@ -57,9 +57,10 @@ def _check(which: str, combine: bool, jobs: int, files: Sequence[str]) -> int:
         out.print(f"\n{failure}", markup=False, soft_wrap=True)
     for component in missing:
         out.print(f"\n{component} is registered, and no yaml chooses it.", markup=False)
-    text = f"{len(failed) + len(missing)} failures" if failed or missing else "everything holds"
+    number = len(failed) + len(missing)
+    text = f"{number} {'failure' if number == 1 else 'failures'}" if number else "everything holds"
     out.print(f"\n{text} ({time.perf_counter() - start:.0f} s)", markup=False)
-    return 1 if failed or missing else 0
+    return 1 if number else 0
 
 
 def _all_choices(group: str) -> tuple[Choices, list[str]]:
