@@ -9,7 +9,10 @@ from torch import Tensor, nn
 from lightning_tx.core.attend import attend
 from lightning_tx.core.cache import Cache
 from lightning_tx.core.dims import Site
+from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.masks import BiasFunction, Mask
+from lightning_tx.core.ring import Ring
+from lightning_tx.core.ring_attention import ring_attention
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Context:
         memory: the encoder's output; None without an encoder.
         prefix: keys [B or 1, G, P, K] and values [B or 1, G, P, K] that every query of the layer sees besides its own
             source, whatever the mask, without position or bias; None outside of layers that an adapter has given some.
+        ring: the processes that share the sequence, of which this one holds a part; None where it holds all of it.
     """
 
     mask: Mask
@@ -47,6 +51,7 @@ class Context:
     cache: Cache | None = None
     memory: Memory | None = None
     prefix: tuple[Tensor, Tensor] | None = None
+    ring: Ring | None = None
 
     def attend(
         self,
@@ -62,7 +67,13 @@ class Context:
 
         Self-attention obeys the mask, the site's pattern and the positions' bias; cross-attention obeys the padding
         of the memory alone.
+
+        Raises:
+            ConfigError: processes share the sequence, and the layer has a prefix, or asks for what
+                :func:`lightning_tx.core.ring_attention.ring_attention` refuses.
         """
+        if self.ring is not None:
+            return self._attend_in_ring(self.ring, site, q_BHTK, k_BGSK, v_BGSK, scale, dropout)
         if site.is_cross:
             mask, bias = self._memory_mask, None
         else:
@@ -78,6 +89,13 @@ class Context:
         if self.cache is None:
             return new
         return self.cache.append(site.key, new, keep=self.mask.needed(site.pattern))
+
+    def _attend_in_ring(
+        self, ring: Ring, site: Site, q: Tensor, k: Tensor, v: Tensor, scale: float | None, dropout: float
+    ) -> Tensor:
+        if self.prefix is not None:
+            raise ConfigError("adapter.name: prefix does not go with a sequence shared by processes (group).")
+        return ring_attention(q, k, v, ring, pattern=site.pattern, bias=self.bias, scale=scale, dropout=dropout)  # pyright: ignore[reportReturnType]
 
     @property
     def _memory_mask(self) -> Mask:

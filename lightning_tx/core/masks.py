@@ -55,15 +55,22 @@ class Mask:
         """This mask for the last keys only, where a cache has forgotten the others."""
         if number == self.k_positions.shape[-1]:
             return self
-        documents, token_mask = (
-            None if held is None else held[:, -number:] for held in (self.k_documents, self.k_token_mask)
-        )
+        return self.part(slice(None), slice(-number, None))
+
+    def part(self, queries: slice, keys: slice) -> "Mask":
+        """This mask for some of the queries and some of the keys."""
+
+        def cut(held: Tensor | None, some: slice) -> Tensor | None:
+            return None if held is None else held[:, some]
+
         return replace(
             self,
-            k_positions=self.k_positions[:, -number:],
+            q_positions=self.q_positions[:, queries],
+            k_positions=self.k_positions[:, keys],
             in_order=False,
-            k_documents=documents,
-            k_token_mask=token_mask,
+            q_documents=cut(self.q_documents, queries),
+            k_documents=cut(self.k_documents, keys),
+            k_token_mask=cut(self.k_token_mask, keys),
         )
 
     def needed(self, pattern: Pattern | None) -> int | None:

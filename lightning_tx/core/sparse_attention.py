@@ -1,11 +1,8 @@
 """Attention over the parts of a pattern: what they do not cover is never computed, nor held in memory.
 
-Each piece of a part runs by itself, and the results are merged by the logarithm of the sum of the exponentials of
-their scores. The backward pass of a piece, with the merged output and the merged logarithm, gives exactly its share of
-the gradient, so nothing else has to be kept.
+Each piece of a part runs by itself, and the results are merged: see :mod:`lightning_tx.core.merging`.
 
-Source: the merge is that of Dao et al. 2022, arXiv:2205.14135, section 3; the patterns are those of Child et al. 2019,
-arXiv:1904.10509.
+Source: the patterns are those of Child et al. 2019, arXiv:1904.10509.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,11 +15,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from lightning_tx.core.masks import BiasFunction, Mask
+from lightning_tx.core.merging import FUSED, HAS_FUSED, NOTHING, learns, merge
 from lightning_tx.core.pattern import Columns
 from lightning_tx.core.sparse_layout import Layout, Piece, gather_rows, in_one_group
-
-#: Stands for the logarithm of zero; differences of it are numbers.
-NOTHING = -1e30
 
 Masks = Sequence[Callable[[], Tensor | None]]
 
@@ -52,7 +47,7 @@ def sparse_attention(
     if prefix:
         pieces.append(Piece(in_one_group, in_one_group, len(sources) // 2 - 1, None, alike=True))
         masks.append(lambda: None)
-    if _FLASH and q.device.type == "cpu" and dropout == 0 and not _learns(bias, mask):
+    if HAS_FUSED and q.device.type == "cpu" and dropout == 0 and not learns(bias, mask):
         out: Tensor = _Merged.apply(pieces, masks, scale, q, *sources)  # pyright: ignore[reportAssignmentType]
     else:
         out = _merged(pieces, masks, scale, dropout, q, sources)
@@ -112,10 +107,7 @@ class _Merged(torch.autograd.Function):
             views = _views(piece, q, sources)
             added = _flat_mask(make_mask(), views[0])
             queries, key, value = map(_flat, views)
-            part_out, part_log = _forward(queries, key, value, added, scale)
-            if added is not None:  # the kernel calls the logarithm 0 where nothing is allowed
-                part_log = part_log.masked_fill(added.amax(dim=-1) == float("-inf"), NOTHING)
-            _merge(piece.queries(out), piece.queries(log_sum), part_out, part_log[..., None])
+            merge(piece.queries(out), piece.queries(log_sum), *FUSED.forward(queries, key, value, added, scale))
         ctx.pieces, ctx.masks, ctx.scale = pieces, masks, scale
         ctx.save_for_backward(q, *sources, out, log_sum.masked_fill_(log_sum < NOTHING / 2, 0.0))
         return out
@@ -130,7 +122,7 @@ class _Merged(torch.autograd.Function):
             added = _flat_mask(make_mask(), views[0])
             grad, whole, log = (_flat(piece.queries(x)) for x in (grads[0], out, log_sum))
             queries, key, value = map(_flat, views)
-            part_grads = _backward(grad, queries, key, value, whole, log[..., 0], added, ctx.scale)
+            part_grads = FUSED.backward(grad, queries, key, value, whole, log[..., 0], added, ctx.scale)
             for target, part_grad in zip(_views(piece, totals[0], totals[1:]), part_grads, strict=True):
                 target.add_(part_grad.view(target.shape))
         return None, None, None, *totals
@@ -140,14 +132,6 @@ def _views(piece: Piece, q: Tensor, sources: Sequence[Tensor]) -> tuple[Tensor, 
     """Queries, keys and values of a piece, [B, N, H, ·, ·] each."""
     key, value = sources[2 * piece.source : 2 * piece.source + 2]
     return piece.queries(q), piece.keys(key), piece.keys(value)
-
-
-def _merge(out: Tensor, log_sum: Tensor, part_out: Tensor, part_log: Tensor) -> None:
-    """Add a piece's share to the views [B, N, H, t, ·] of what was merged so far, in place."""
-    part_out, part_log = part_out.view(out.shape), part_log.view(log_sum.shape)
-    merged = torch.logaddexp(log_sum, part_log)
-    out.mul_((log_sum - merged).exp_()).addcmul_(part_out, (part_log - merged).exp_())
-    log_sum.copy_(merged)
 
 
 def _merged(
@@ -179,26 +163,6 @@ def _merged(
     return out.masked_fill(log_sum < NOTHING / 2, 0.0)
 
 
-def _learns(bias: BiasFunction | None, mask: Mask) -> bool:
-    """Whether a gradient must reach the bias, which the fused kernel has none for."""
-    if bias is None or not torch.is_grad_enabled():
-        return False
-    value = bias(mask.q_positions[:, :1, None], mask.k_positions[:, None, :1])
-    return value is not None and value.requires_grad
-
-
-def _forward(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
-    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    return kernel(q, k, v, attn_mask=added, scale=scale)
-
-
-def _backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sum: Tensor, added: Tensor | None, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-    return kernel(grad, q, k, v, out, log_sum, 0.0, False, attn_mask=added, scale=scale)
-
-
 def _flat_mask(added: Tensor | None, queries: Tensor) -> Tensor | None:
     """[B or 1, N or 1, H or 1, t, s] with its first two dimensions joined: as those of the queries, or one for all."""
     if added is None or added.shape[:2] == (1, 1):
@@ -208,20 +172,3 @@ def _flat_mask(added: Tensor | None, queries: Tensor) -> Tensor | None:
 
 def _flat(x: Tensor) -> Tensor:
     return x.flatten(0, 1)
-
-
-def _probe() -> bool:
-    """Whether this build of torch has the fused kernel, which is not part of its public interface, as used here."""
-    q, k, v, grad = torch.linspace(-1, 1, 4 * 8).view(4, 1, 1, 2, 4).unbind()
-    try:
-        out, log_sum = _forward(q, k, v, None, 1.0)
-        grads = _backward(grad, q, k, v, out, log_sum, None, 1.0)
-    except (AttributeError, NotImplementedError, RuntimeError, TypeError):
-        return False
-    scores = q @ k.transpose(-1, -2)
-    weights = scores.softmax(dim=-1)
-    expected = (weights @ v, scores.logsumexp(dim=-1), weights.transpose(-1, -2) @ grad)
-    return all(torch.allclose(*pair, atol=1e-4) for pair in zip((out, log_sum, grads[2]), expected, strict=True))
-
-
-_FLASH = _probe()

@@ -1,6 +1,6 @@
 """The language models that consist of one stack."""
 
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -11,6 +11,9 @@ from lightning_tx.core.dims import Stack
 from lightning_tx.model.language_model import LanguageModel, known_vocab_size, make_dims
 from lightning_tx.model.parts import Parts
 from lightning_tx.model.stack import LayerStack
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 class SingleStack(LanguageModel):
@@ -98,6 +101,7 @@ class SingleStack(LanguageModel):
         documents_BT: Tensor | None = None,
         token_mask_BT: Tensor | None = None,
         cache: Cache | None = None,
+        group: "ProcessGroup | None" = None,
     ) -> Output:
         """Token ids [B, T] to states [B, T, D]; the other arguments are those of :class:`LayerStack`."""
         return self.stack(
@@ -106,4 +110,5 @@ class SingleStack(LanguageModel):
             documents_BT=documents_BT,
             token_mask_BT=token_mask_BT,
             cache=cache,
+            group=group,
         )

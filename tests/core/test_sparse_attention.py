@@ -73,7 +73,7 @@ def short_sequences_are_split_too(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_parts_give_what_the_dense_formula_gives(
     config: dict[str, Any], causal: bool, tokens: Any, bias: Any, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparse_attention, "_FLASH", sparse_attention._FLASH and fused)
+    monkeypatch.setattr(sparse_attention, "HAS_FUSED", sparse_attention.HAS_FUSED and fused)
     for length in (192, 150):
         mask = Mask(causal=causal, pattern=registry.create("pattern", config), **tokens(length))
         q, k, v = random_qkv(length)
@@ -97,7 +97,7 @@ def test_parts_give_what_the_dense_formula_gives(
 def test_a_prefix_is_seen_from_everywhere(
     config: dict[str, Any], groups: int, causal: bool, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sparse_attention, "_FLASH", sparse_attention._FLASH and fused)
+    monkeypatch.setattr(sparse_attention, "HAS_FUSED", sparse_attention.HAS_FUSED and fused)
     mask = Mask(causal=causal, pattern=registry.create("pattern", config), **documents(150))
     q, k, v = random_qkv(150)
     k, v = k[:, :groups], v[:, :groups]

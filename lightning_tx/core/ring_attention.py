@@ -1,0 +1,173 @@
+"""Exact attention over a sequence whose tokens are held by several processes."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from lightning_tx.core.autocast import without_autocast
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.masks import BiasFunction
+from lightning_tx.core.merging import FUSED, HAS_FUSED, NOTHING, PLAIN, PieceKernel, learns, merge
+from lightning_tx.core.pattern import Pattern
+from lightning_tx.core.ring import Piece, Ring
+
+
+@torch.compiler.disable
+def ring_attention(
+    q_BHTK: Tensor,
+    k_BGTK: Tensor,
+    v_BGTK: Tensor,
+    ring: Ring,
+    *,
+    pattern: Pattern | None = None,
+    bias: BiasFunction | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Self-attention over the tokens of all processes of a ring, each of which calls this with its own.
+
+    Keys and values go round: each process computes its queries over the shard it holds, merges that with what it has
+    by log-sum-exp, and meanwhile hands the shard on. It never holds more than one foreign shard and the one on its way.
+    In the backward pass they go round again, followed by their gradients. Each process must run both passes.
+
+    Args:
+        q_BHTK: queries of the own tokens.
+        k_BGTK: keys of the own tokens; G divides H, and each key head serves H / G neighbouring query heads.
+        v_BGTK: values of the own tokens, of any width.
+        ring: the processes, and which tokens each of them holds.
+        pattern: a further restriction by positions.
+        bias: added to the scaled scores before the softmax; it may not learn.
+        scale: factor on the scores; None for ``1 / sqrt(K)``.
+        dropout: must be 0.
+
+    Returns:
+        [B, H, T, K of the values]; zeros for queries that may attend to nothing. Gradients that reach k and v are those
+        of the losses of all processes together.
+
+    Raises:
+        ConfigError: attention weights are to be dropped, or the bias learns.
+
+    Source: Liu et al. 2023, arXiv:2310.01889; the merge: Dao et al. 2022, arXiv:2205.14135.
+    """
+    problems = []
+    if dropout > 0:
+        problems.append(
+            f"attention.dropout: {dropout} does not go with a sequence shared by processes (group). Choices: 0."
+        )
+    if learns(bias, ring.mask(ring.rank, pattern)):
+        problems.append(
+            "positions.name: a bias that learns does not go with a sequence shared by processes (group); outside of "
+            "training it does."
+        )
+    if problems:
+        raise ConfigError(problems)
+    scale = 1 / math.sqrt(q_BHTK.shape[-1]) if scale is None else scale
+    step = _Step(ring, pattern, bias, scale, q_BHTK, v_BGTK)
+    return _RingAttention.apply(step, q_BHTK, k_BGTK, v_BGTK)  # pyright: ignore[reportReturnType]
+
+
+class _Step:
+    """What a process does with the shard it holds; everything is computed in float32 at least."""
+
+    def __init__(
+        self, ring: Ring, pattern: Pattern | None, bias: BiasFunction | None, scale: float, q: Tensor, v: Tensor
+    ) -> None:
+        self.ring, self.pattern, self.bias, self.scale = ring, pattern, bias, scale
+        self.dtype = torch.promote_types(q.dtype, torch.float32)
+        fused = HAS_FUSED and q.device.type == "cpu" and q.shape[-1] == v.shape[-1]
+        self.kernel: PieceKernel = FUSED if fused else PLAIN
+
+    def forward(self, rank: int, out: Tensor, log_sum: Tensor, q: Tensor, held: Sequence[Tensor]) -> None:
+        """Merge the attention to the shard of a process into ``out`` and ``log_sum``."""
+        for piece in self.ring.pieces(rank, self.pattern):
+            t, (key, value) = piece.queries, self._sources(piece, held, q.shape[1])
+            part = self.kernel.forward(q[:, :, t], key, value, self._added(rank, piece), self.scale)
+            merge(out[:, :, t], log_sum[:, :, t], *part)
+
+    def backward(
+        self,
+        rank: int,
+        grad: Tensor,
+        out: Tensor,
+        log_sum: Tensor,
+        q: Tensor,
+        held: Sequence[Tensor],
+        q_grad: Tensor,
+    ) -> list[Tensor]:
+        """The gradients of a shard's keys and values from the own queries, whose gradient is added to ``q_grad``."""
+        shard_grads = [torch.zeros_like(x, dtype=self.dtype) for x in held]
+        for piece in self.ring.pieces(rank, self.pattern):
+            t, (key, value) = piece.queries, self._sources(piece, held, q.shape[1])
+            merged = (grad[:, :, t], q[:, :, t], key, value, out[:, :, t], log_sum[:, :, t, 0])
+            of_queries, *of_sources = self.kernel.backward(*merged, self._added(rank, piece), self.scale)
+            q_grad[:, :, t] += of_queries
+            for total, share in zip(shard_grads, of_sources, strict=True):
+                total[:, :, piece.keys] += share.unflatten(1, (total.shape[1], -1)).sum(dim=2)
+        return shard_grads
+
+    def _sources(self, piece: Piece, held: Sequence[Tensor], heads: int) -> list[Tensor]:
+        """The piece's keys and values, one head for each head of the queries."""
+        cut = [x[:, :, piece.keys].to(self.dtype) for x in held]
+        return [x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1) for x in cut]
+
+    def _added(self, rank: int, piece: Piece) -> Tensor | None:
+        """What is added to the scores of a piece, [B or 1, H or 1, t, s]."""
+        mask = self.ring.mask(rank, self.pattern).part(piece.queries, piece.keys)
+        value = None if self.bias is None else self.bias(mask.q_positions[:, :, None], mask.k_positions[:, None, :])
+        if piece.everything:
+            return None if value is None else value.to(self.dtype)
+        value = torch.zeros((), device=mask.q_positions.device) if value is None else value
+        return torch.where(mask.dense(), value, float("-inf")).to(self.dtype)
+
+
+class _RingAttention(torch.autograd.Function):
+    """Keys and values once round the ring; in the backward pass again, with their gradients one step behind."""
+
+    @staticmethod
+    def forward(ctx: Any, step: _Step, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        ring, own = step.ring, q.to(step.dtype)
+        rows, heads, length, _ = q.shape
+        # Memory order [B, T, H, K], so that the heads can be joined without a copy.
+        out = own.new_zeros(rows, length, heads, v.shape[-1]).transpose(1, 2)
+        log_sum = own.new_full((rows, heads, length, 1), NOTHING)
+        k, v = k.contiguous(), v.contiguous()
+        held: Sequence[Tensor] = (k, v)
+        with without_autocast(q.device):
+            for distance in range(ring.size):
+                last = distance + 1 == ring.size
+                flight = None if last else ring.pass_on(held)
+                step.forward((ring.rank - distance) % ring.size, out, log_sum, own, held)
+                held = () if flight is None else flight.wait()
+        nowhere = log_sum < NOTHING / 2
+        out.masked_fill_(nowhere, 0.0)
+        ctx.step = step
+        ctx.save_for_backward(q, k, v, out, log_sum.masked_fill_(nowhere, 0.0))
+        return out.to(q.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        q, k, v, out, log_sum = ctx.saved_tensors
+        step: _Step = ctx.step
+        ring, own, grad = step.ring, q.to(step.dtype), grads[0].to(step.dtype)
+        q_grad = torch.zeros_like(own)
+        held: Sequence[Tensor] = (k, v)
+        shard_grads: Sequence[Tensor] = ()
+        behind = None
+        with without_autocast(q.device):
+            for distance in range(ring.size):
+                last = distance + 1 == ring.size
+                flight = None if last else ring.pass_on(held)
+                shard_grads = step.backward((ring.rank - distance) % ring.size, grad, out, log_sum, own, held, q_grad)
+                if behind is not None:  # what the processes before have found for this shard
+                    shard_grads = [total.add_(x) for total, x in zip(behind.wait(), shard_grads, strict=True)]
+                if ring.size > 1:  # the last time back to whose they are
+                    behind = ring.pass_on(shard_grads)
+                held = () if flight is None else flight.wait()
+        if behind is not None:
+            shard_grads = behind.wait()
+        return None, q_grad.to(q.dtype), *(x.to(k.dtype) for x in shard_grads)

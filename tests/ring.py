@@ -1,0 +1,35 @@
+"""Processes that share a sequence, started once for many cases."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import multiprocessing
+
+#: Numbers of processes; those of the smaller groups are the last ones, so that their numbers in the group are others.
+SIZES = (3, 2)
+
+#: ``(group) -> what each process found``, picklable.
+Work = Callable[[dist.ProcessGroup], Any]
+
+
+def run(work: Work, folder: Path) -> dict[int, list[Any]]:
+    """What ``work`` returned on each process of a group, by the group's size."""
+    multiprocessing.spawn(_run, args=(work, folder), nprocs=max(SIZES))
+    return {size: [torch.load(folder / f"{size}.{rank}.pt") for rank in range(size)] for size in SIZES}
+
+
+def _run(rank: int, work: Work, folder: Path) -> None:
+    torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    world = max(SIZES)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=world)
+    groups = {size: dist.new_group(list(range(world - size, world))) for size in SIZES}
+    for size, group in groups.items():
+        if rank >= world - size:
+            torch.save(work(group), folder / f"{size}.{group.rank()}.pt")
+        dist.barrier()
+    dist.destroy_process_group()
