@@ -18,7 +18,10 @@ Work = Callable[[dist.ProcessGroup], Any]
 
 def run(work: Work, folder: Path) -> dict[int, list[Any]]:
     """What ``work`` returned on each process of a group, by the group's size."""
-    multiprocessing.spawn(_run, args=(work, folder), nprocs=max(SIZES))
+    # Forked from a process that has imported what they need, and has done nothing else.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["lightning_tx.model.build", "torch.distributed"])
+    multiprocessing.start_processes(_run, args=(work, folder), nprocs=max(SIZES), start_method="forkserver")
     return {size: [torch.load(folder / f"{size}.{rank}.pt") for rank in range(size)] for size in SIZES}
 
 

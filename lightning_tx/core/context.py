@@ -95,7 +95,8 @@ class Context:
     ) -> Tensor:
         if self.prefix is not None:
             raise ConfigError("adapter.name: prefix does not go with a sequence shared by processes (group).")
-        return ring_attention(q, k, v, ring, pattern=site.pattern, bias=self.bias, scale=scale, dropout=dropout)  # pyright: ignore[reportReturnType]
+        options = {"pattern": site.pattern, "bias": self.bias, "scale": scale, "dropout": dropout}
+        return ring_attention(q, k, v, ring, **options)  # pyright: ignore[reportCallIssue, reportReturnType]
 
     @property
     def _memory_mask(self) -> Mask:

@@ -5,12 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from lightning_tx.core import registry, sparse_attention
 from lightning_tx.core.attend import attend
 from lightning_tx.core.masks import Mask
+from tests.largest import Largest
 
 B, H, K = 2, 4, 6
 PATTERNS: dict[str, dict[str, Any]] = {
@@ -163,20 +162,6 @@ def test_half_precision_is_widened_on_the_cpu(dtype: torch.dtype) -> None:
     assert out.dtype == dtype
     exact = naive(q.double(), k.double(), v.double(), mask)
     torch.testing.assert_close(out.double(), exact, rtol=2**-8 if dtype == torch.bfloat16 else 0, atol=1e-5)
-
-
-class Largest(TorchDispatchMode):
-    """Remembers how large a tensor was made."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numel = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        sizes = [leaf.untyped_storage().nbytes() // leaf.itemsize for leaf in tree_leaves(out) if torch.is_tensor(leaf)]
-        self.numel = max(self.numel, *sizes, 0)
-        return out
 
 
 @pytest.mark.parametrize("config", PATTERNS.values(), ids=PATTERNS)
