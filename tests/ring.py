@@ -1,7 +1,7 @@
 """Processes that share a sequence, started once for many cases."""
 
-import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from torch import multiprocessing
 
 #: Numbers of processes; those of the smaller groups are the last ones, so that their numbers in the group are others.
 SIZES = (3, 2)
+
+#: A process that waits for what never comes fails.
+PATIENCE = timedelta(seconds=60)
 
 #: ``(group) -> what each process found``, picklable.
 Work = Callable[[dist.ProcessGroup], Any]
@@ -27,10 +30,10 @@ def run(work: Work, folder: Path) -> dict[int, list[Any]]:
 
 def _run(rank: int, work: Work, folder: Path) -> None:
     torch.set_num_threads(1)
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     world = max(SIZES)
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=world)
-    groups = {size: dist.new_group(list(range(world - size, world))) for size in SIZES}
+    store = f"file://{folder / 'store'}"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world, timeout=PATIENCE)
+    groups = {size: dist.new_group(list(range(world - size, world)), timeout=PATIENCE) for size in SIZES}
     for size, group in groups.items():
         if rank >= world - size:
             torch.save(work(group), folder / f"{size}.{group.rank()}.pt")

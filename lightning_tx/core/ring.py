@@ -45,7 +45,7 @@ class Flight:
         arriving: what is being received.
     """
 
-    def __init__(self, requests: Sequence[dist.Work], sent: Sequence[Tensor], arriving: Sequence[Tensor]) -> None:
+    def __init__(self, requests: Sequence["dist.Work"], sent: Sequence[Tensor], arriving: Sequence[Tensor]) -> None:
         self._requests, self._sent, self._arriving = requests, sent, arriving
 
     def wait(self) -> Sequence[Tensor]:
@@ -87,6 +87,7 @@ class Ring:
             replace(mask, in_order=False, **{name: shards[rank] for name, shards in known.items()})
             for rank in range(self.size)
         ]
+        self._passed = 0
         self._pieces: dict[Pattern | None, list[list[Piece]]] = {}
 
     def mask(self, rank: int, pattern: Pattern | None) -> Mask:
@@ -106,8 +107,12 @@ class Ring:
     def pass_on(self, tensors: Sequence[Tensor]) -> Flight:
         """Send contiguous tensors to the next process, and receive as many of the same shapes from the one before."""
         arriving = [torch.empty_like(x) for x in tensors]
-        sends = [dist.P2POp(dist.isend, x, self._next, self.group, tag) for tag, x in enumerate(tensors)]
-        receives = [dist.P2POp(dist.irecv, x, self._previous, self.group, tag) for tag, x in enumerate(arriving)]
+        tags = range(self._passed, self._passed + len(tensors))  # several flights may be under way
+        self._passed += len(tensors)
+        sends = [dist.P2POp(dist.isend, x, self._next, self.group, tag) for tag, x in zip(tags, tensors, strict=True)]
+        receives = [
+            dist.P2POp(dist.irecv, x, self._previous, self.group, tag) for tag, x in zip(tags, arriving, strict=True)
+        ]
         return Flight(dist.batch_isend_irecv([*sends, *receives]), tensors, arriving)
 
     def _check(self, mask: Mask, rows: int) -> None:
@@ -184,9 +189,9 @@ def _kinds(mask: Mask, blocks: Sequence[slice]) -> Tensor:
 
 def _bounds(values: Tensor, real: Tensor | None, blocks: Sequence[slice]) -> tuple[Tensor, Tensor]:
     """The smallest and the greatest of the real ones in each block, [B or 1, blocks] each."""
-    low = high = values
+    low = high = values.long()
     if real is not None:
-        low, high = values.masked_fill(~real, BEYOND), values.masked_fill(~real, -BEYOND)
+        low, high = low.masked_fill(~real, BEYOND), high.masked_fill(~real, -BEYOND)
     return (
         torch.stack([low[:, block].amin(dim=1) for block in blocks], dim=1),
         torch.stack([high[:, block].amax(dim=1) for block in blocks], dim=1),
