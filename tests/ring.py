@@ -1,5 +1,7 @@
 """Processes that share a sequence, started once for many cases."""
 
+import os
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +32,9 @@ def run(work: Work, folder: Path) -> dict[int, list[Any]]:
 
 def _run(rank: int, work: Work, folder: Path) -> None:
     torch.set_num_threads(1)
+    # A machine may not know its own name, by which the processes would find each other.
+    loopback = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
     world = max(SIZES)
     store = f"file://{folder / 'store'}"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world, timeout=PATIENCE)
