@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from lightning_tx.core.masks import BiasFunction, Mask
 from lightning_tx.core.merging import FUSED, HAS_FUSED, NOTHING, learns, merge
 from lightning_tx.core.pattern import Columns
-from lightning_tx.core.sparse_layout import Layout, Piece, gather_rows, in_one_group
+from lightning_tx.core.sparse_layout import Layout, Piece, gather_rows, in_one_group, known_positions
 
 Masks = Sequence[Callable[[], Tensor | None]]
 
@@ -72,9 +72,10 @@ def _with_rows(
     dropout: float,
 ) -> Tensor:
     """In an encoder, what everyone looks at looks at everyone: these queries are computed over all keys instead."""
-    chosen = part.chosen(mask.q_positions)
+    chosen = part.chosen(known_positions(mask))
     chosen = chosen if mask.k_token_mask is None else chosen & mask.k_token_mask
     number = int(chosen.sum(dim=1).max())
+    chosen = chosen.to(q.device)
     index = chosen.int().argsort(dim=1, descending=True, stable=True)[:, :number]
     chosen, positions = chosen.gather(1, index), mask.q_positions.expand(len(index), -1).gather(1, index)
     allowed = chosen[:, :, None].expand(-1, -1, k.shape[2])

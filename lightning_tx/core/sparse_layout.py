@@ -69,6 +69,7 @@ class Layout:
         unit = lcm(1, *(_unit(part) for part in parts))
         self.padding = -length % unit
         self._regular = mask.in_order and (mask.causal or not self.padding)
+        self._device = mask.q_positions.device
         self._tokens = _tokens(mask, self.padding)
         self.columns: list[View] = []
         self.pieces = [piece for owner in range(len(parts)) for piece in self._pieces(owner, length + self.padding)]
@@ -79,11 +80,14 @@ class Layout:
         if piece.alike:
             q, k = q.at(_first_group), k.at(_first_group)
         allowed = None if piece.owner is None else self._allowed(piece.owner, q, k)
-        added = None if bias is None else bias(q.positions[:, :, 0], k.positions[:, :, 0].transpose(-1, -2))
+        added = None
+        if bias is not None:
+            q_positions, k_positions = (x.positions[:, :, 0].to(self._device) for x in (q, k))
+            added = bias(q_positions, k_positions.transpose(-1, -2))
         if allowed is None or (piece.alike and bool(allowed.all())):
             return None if added is None else added.to(dtype)
-        added = torch.zeros((), dtype=dtype, device=allowed.device) if added is None else added.to(dtype)
-        return torch.where(allowed, added, float("-inf"))
+        added = torch.zeros((), dtype=dtype, device=self._device) if added is None else added.to(dtype)
+        return torch.where(allowed.to(self._device), added, float("-inf"))
 
     def _allowed(self, owner: int, q: Tokens, k: Tokens) -> Tensor:
         q_positions, k_positions = q.positions, k.positions.transpose(-1, -2)
@@ -131,7 +135,7 @@ class Layout:
     def _regular_columns(self, part: Columns, owner: int, length: int) -> Iterator[Piece]:
         """Positions are 0, 1, 2, …: what is far from a chunk of queries needs no mask, unless another part has it."""
         index = part.chosen(self._tokens.positions[0, 0, :, 0]).nonzero()[:, 0]
-        self.columns.append(partial(torch.index_select, dim=2, index=index))
+        self.columns.append(partial(_select, index=index))
         places, before = index.tolist(), self.parts[:owner]
         only_near = all(isinstance(other, Near) for other in before)
         reach = max([other.reach for other in before if isinstance(other, Near)], default=1) if only_near else length
@@ -172,7 +176,7 @@ def _unit(part: Part) -> int:
 
 
 def _tokens(mask: Mask, padding: int) -> Tokens:
-    positions, documents, token_mask = mask.q_positions, mask.q_documents, mask.k_token_mask
+    positions, documents, token_mask = known_positions(mask), mask.q_documents, mask.k_token_mask
     if padding:
         length = positions.shape[-1]
         if mask.in_order:
@@ -185,6 +189,17 @@ def _tokens(mask: Mask, padding: int) -> Tokens:
         token_mask = None if token_mask is None else F.pad(token_mask, (0, padding), value=False)
     shaped = (None if each is None else each[:, None, :, None] for each in (documents, token_mask))
     return Tokens(positions[:, None, :, None], *shaped)
+
+
+def known_positions(mask: Mask) -> Tensor:
+    """The positions of the queries; on the meta device, where costs are counted, those that a sequence in order has."""
+    if mask.in_order and mask.q_positions.is_meta:
+        return torch.arange(mask.q_positions.shape[-1], device="cpu")[None]
+    return mask.q_positions
+
+
+def _select(x: Tensor, index: Tensor) -> Tensor:
+    return x.index_select(2, index.to(x.device))
 
 
 def _blocks(x: Tensor, size: int, which: slice) -> Tensor:

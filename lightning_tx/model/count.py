@@ -51,8 +51,8 @@ def forward_flops_per_token(
 ) -> float:
     """Floating-point operations of a forward pass, logits included, per token of one full-length sequence.
 
-    Counted by running the model on the meta device, attention over all pairs. A training step costs about three times
-    as much.
+    Counted by running the model on the meta device. Full attention counts over all pairs, causal or not; a sparse
+    pattern counts what is computed of it. A training step costs about three times as much.
     """
     model = build_model(config, vocab_size=vocab_size, source_vocab_size=source_vocab_size, device="meta")
     tokens_BT = torch.zeros(1, model.dims.max_seq_len, dtype=torch.long, device="meta")

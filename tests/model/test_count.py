@@ -121,3 +121,16 @@ def test_flops_of_an_encoder_decoder() -> None:
     feed_forward = 2 * 2 * width * inner
     expected = 2 * (attention + feed_forward) + 2 * (2 * attention + feed_forward) + 2 * width * vocabulary
     assert forward_flops_per_token(config("encoder_decoder")) == expected
+
+
+@pytest.mark.parametrize("topology", ["decoder", "encoder"])
+@pytest.mark.parametrize("pattern", ["local", "strided", "fixed", "global_local"])
+def test_a_sparse_pattern_costs_what_its_parts_cost(pattern: str, topology: str) -> None:
+    def of_attention(pattern: str, length: int) -> float:
+        sizes = {"max_seq_len": length}
+        whole = forward_flops_per_token(config(topology, sizes=sizes, pattern=pattern, positions="alibi"))
+        return whole - forward_flops_per_token(config(topology, sizes=sizes, attention="none"))
+
+    # What does not grow with the length are the projections; the rest of full attention grows like the length.
+    assert of_attention(pattern, 8192) < of_attention("full", 8192) / 5
+    assert of_attention(pattern, 2048) < of_attention("full", 2048) / 1.5
