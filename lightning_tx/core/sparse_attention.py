@@ -42,8 +42,8 @@ def sparse_attention(
     layout = Layout(mask.pattern.parts(), mask)
     q, k, v = (F.pad(x, (0, 0, 0, layout.padding)) if layout.padding else x for x in (q_BHTK, k_BHTK, v_BHTK))
     sources = [k, v, *(pick(x) for pick in layout.columns for x in (k, v)), *prefix]
-    pieces = list(layout.pieces)
-    masks: list[Callable[[], Tensor | None]] = [partial(layout.mask, piece, bias, q.dtype) for piece in pieces]
+    pieces, wide = list(layout.pieces), torch.promote_types(q.dtype, torch.float32)
+    masks: list[Callable[[], Tensor | None]] = [partial(layout.mask, piece, bias, wide) for piece in pieces]
     if prefix:
         pieces.append(Piece(in_one_group, in_one_group, len(sources) // 2 - 1, None, alike=True))
         masks.append(lambda: None)
@@ -143,12 +143,16 @@ def _merged(
     q: Tensor,
     sources: Sequence[Tensor],
 ) -> Tensor:
-    """The same from elementary operations: for dropout, for a bias that learns, and for other devices."""
-    out = q.new_zeros(*q.shape[:3], sources[1].shape[-1])
-    log_sum = q.new_full((*q.shape[:3], 1), NOTHING)
+    """The same from elementary operations: for dropout, for a bias that learns, and for other devices.
+
+    Scores and sums are taken in float32 at least; what is multiplied keeps its dtype.
+    """
+    wide = torch.promote_types(q.dtype, torch.float32)
+    out = q.new_zeros(*q.shape[:3], sources[1].shape[-1], dtype=wide)
+    log_sum = q.new_full((*q.shape[:3], 1), NOTHING, dtype=wide)
     for piece, make_mask in zip(pieces, masks, strict=True):
         queries, key, value = _views(piece, q, sources)
-        scores = queries @ key.transpose(-1, -2) * scale
+        scores = (queries @ key.transpose(-1, -2)).to(wide) * scale
         added = make_mask()
         if added is not None:
             scores = scores + added.clamp(min=NOTHING)  # the difference of infinities is no number
@@ -156,12 +160,12 @@ def _merged(
         weights = F.dropout((scores - part_log).exp(), dropout)
         # A piece may leave out some queries, for which nothing is added.
         whole_out, whole_log = torch.zeros_like(out), torch.full_like(log_sum, NOTHING)
-        piece.queries(whole_out).copy_(weights @ value)
+        piece.queries(whole_out).copy_(weights.to(value.dtype) @ value)
         piece.queries(whole_log).copy_(part_log)
         merged = torch.logaddexp(log_sum, whole_log)
         out = out * (log_sum - merged).exp() + whole_out * (whole_log - merged).exp()
         log_sum = merged
-    return out.masked_fill(log_sum < NOTHING / 2, 0.0)
+    return out.masked_fill(log_sum < NOTHING / 2, 0.0).to(q.dtype)
 
 
 def _flat_mask(added: Tensor | None, queries: Tensor) -> Tensor | None:

@@ -164,6 +164,20 @@ def test_half_precision_is_widened_on_the_cpu(dtype: torch.dtype) -> None:
     torch.testing.assert_close(out.double(), exact, rtol=2**-8 if dtype == torch.bfloat16 else 0, atol=1e-5)
 
 
+def test_elementary_operations_sum_in_float32_where_a_device_multiplies_in_half() -> None:
+    mask = Mask(causal=True, pattern=registry.create("pattern", PATTERNS["fixed"]), **plain(192))
+    q, k, v = (x.detach().to(torch.bfloat16) for x in random_qkv(192))
+    assert mask.pattern is not None
+    layout = sparse_attention.Layout(mask.pattern.parts(), mask)
+    masks = [lambda piece=piece: layout.mask(piece, slopes, torch.float32) for piece in layout.pieces]
+    sources = [k, v, *(pick(x) for pick in layout.columns for x in (k, v))]
+    out = sparse_attention._merged(layout.pieces, masks, K**-0.5, 0.0, q, sources)
+    assert out.dtype == torch.bfloat16
+    exact = naive(q.double(), k.double(), v.double(), mask, slopes)
+    # Scores of a few units and weights are rounded to eight bits on their way.
+    assert (out.double() - exact).abs().max() < 0.05
+
+
 @pytest.mark.parametrize("config", PATTERNS.values(), ids=PATTERNS)
 def test_nothing_of_the_size_of_all_pairs_is_made(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
