@@ -117,19 +117,9 @@ class Mask:
         Looks at the tensors, unless positions are in order; False in doubt.
         """
         if "consecutive" not in self._known:
-            self._known["consecutive"] = self.in_order or self._is_consecutive()
+            held = (self.k_positions, self.k_token_mask, self.k_documents)
+            self._known["consecutive"] = self.in_order or _is_consecutive(*held)  # pyright: ignore[reportCallIssue]
         return self._known["consecutive"]
-
-    def _is_consecutive(self) -> bool:
-        offset = torch.arange(self.k_positions.shape[-1], device=self.k_positions.device) - self.k_positions
-        none = torch.iinfo(offset.dtype).min
-        if self.k_token_mask is not None:
-            offset = offset.expand_as(self.k_token_mask).masked_fill(~self.k_token_mask, none)
-        before = offset.cummax(dim=1).values[:, :-1]  # the offset of the last real token
-        fine = (offset[:, 1:] == before) | (offset[:, 1:] == none) | (before == none)
-        if self.k_documents is not None:
-            fine = fine | (self.k_documents.diff(dim=1) != 0)
-        return bool(fine.all())
 
     @property
     def chunks(self) -> list[tuple[int, int, Tensor]]:
@@ -166,6 +156,19 @@ class Mask:
         if self.k_token_mask is not None:
             allowed = allowed & self.k_token_mask[:, None, :]
         return allowed[:, None]
+
+
+@torch.compiler.disable  # it waits for a number
+def _is_consecutive(positions: Tensor, token_mask: Tensor | None, documents: Tensor | None) -> bool:
+    offset = torch.arange(positions.shape[-1], device=positions.device) - positions
+    none = torch.iinfo(offset.dtype).min
+    if token_mask is not None:
+        offset = offset.expand_as(token_mask).masked_fill(~token_mask, none)
+    before = offset.cummax(dim=1).values[:, :-1]  # the offset of the last real token
+    fine = (offset[:, 1:] == before) | (offset[:, 1:] == none) | (before == none)
+    if documents is not None:
+        fine = fine | (documents.diff(dim=1) != 0)
+    return bool(fine.all())
 
 
 #: ``(q_positions [..., t, 1], k_positions [..., 1, s]) -> [..., H, t, s]`` or None where there is no bias.
