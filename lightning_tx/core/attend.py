@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.core.masks import BiasFunction, Mask
+from lightning_tx.core.masks import BiasFunction, Mask, added_to_scores
 from lightning_tx.core.pattern import Near
 from lightning_tx.core.sparse_attention import sparse_attention
 
@@ -135,4 +135,4 @@ def _dense(q: Tensor, k: Tensor, v: Tensor, mask: Mask, added: Tensor | None, sc
 def _masked(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, added: Tensor | None, kernel: Kernel) -> Tensor:
     if added is None:
         return kernel(q, k, v, allowed)
-    return kernel(q, k, v, added.masked_fill(~allowed, float("-inf")).to(q.dtype))
+    return kernel(q, k, v, added_to_scores(allowed, added, q.dtype))

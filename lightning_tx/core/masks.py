@@ -175,6 +175,12 @@ def _is_consecutive(positions: Tensor, token_mask: Tensor | None, documents: Ten
 BiasFunction = Callable[[Tensor, Tensor], Tensor | None]
 
 
+def added_to_scores(allowed: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """The bias, or 0 without one, where attention is allowed, and minus infinity elsewhere; the two are broadcast."""
+    value = torch.zeros((), dtype=dtype, device=allowed.device) if bias is None else bias.to(dtype)
+    return torch.where(allowed, value, float("-inf"))
+
+
 def positions_in_rows(
     length: int, *, token_mask: Tensor | None = None, documents: Tensor | None = None, device: torch.device
 ) -> Tensor:

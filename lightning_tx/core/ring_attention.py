@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from lightning_tx.core.autocast import without_autocast
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.masks import BiasFunction
+from lightning_tx.core.masks import BiasFunction, added_to_scores
 from lightning_tx.core.merging import FUSED, HAS_FUSED, NOTHING, PLAIN, PieceKernel, learns, merge
 from lightning_tx.core.pattern import Pattern
 from lightning_tx.core.ring import Piece, Ring
@@ -120,8 +120,7 @@ class _Step:
         value = None if self.bias is None else self.bias(mask.q_positions[:, :, None], mask.k_positions[:, None, :])
         if piece.everything:
             return None if value is None else value.to(self.dtype)
-        value = torch.zeros((), device=mask.q_positions.device) if value is None else value
-        return torch.where(mask.dense(), value, float("-inf")).to(self.dtype)
+        return added_to_scores(mask.dense(), value, self.dtype)
 
 
 class _RingAttention(torch.autograd.Function):

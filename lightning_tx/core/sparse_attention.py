@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lightning_tx.core.masks import BiasFunction, Mask
+from lightning_tx.core.masks import BiasFunction, Mask, added_to_scores
 from lightning_tx.core.merging import FUSED, HAS_FUSED, NOTHING, learns, merge
 from lightning_tx.core.pattern import Columns
 from lightning_tx.core.sparse_layout import Layout, Piece, gather_rows, in_one_group, known_positions
@@ -84,8 +84,7 @@ def _with_rows(
     if mask.k_token_mask is not None:
         allowed = allowed & mask.k_token_mask[:, None]
     added = None if bias is None else bias(positions[:, :, None], mask.k_positions[:, None])
-    added = q.new_zeros(()) if added is None else added.to(q.dtype)
-    scores = torch.where(allowed[:, None], added, float("-inf"))
+    scores = added_to_scores(allowed[:, None], added, q.dtype)
     if prefix:
         scores = F.pad(scores, (prefix[0].shape[2], 0))
         k, v = torch.cat([prefix[0], k], dim=2), torch.cat([prefix[1], v], dim=2)

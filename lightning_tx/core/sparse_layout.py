@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.core.masks import BiasFunction, Mask
+from lightning_tx.core.masks import BiasFunction, Mask, added_to_scores
 from lightning_tx.core.pattern import Columns, Near, Part, Residues
 
 #: Queries that look at columns together.
@@ -86,8 +86,7 @@ class Layout:
             added = bias(q_positions, k_positions.transpose(-1, -2))
         if allowed is None or (piece.alike and bool(allowed.all())):
             return None if added is None else added.to(dtype)
-        added = torch.zeros((), dtype=dtype, device=self._device) if added is None else added.to(dtype)
-        return torch.where(allowed.to(self._device), added, float("-inf"))
+        return added_to_scores(allowed.to(self._device), added, dtype)
 
     def _allowed(self, owner: int, q: Tokens, k: Tokens) -> Tensor:
         q_positions, k_positions = q.positions, k.positions.transpose(-1, -2)
