@@ -25,23 +25,11 @@ from lightning_tx.components.positions.alibi import Alibi
 from lightning_tx.core import registry
 from lightning_tx.core.attend import attend
 from lightning_tx.core.cache import Cache
-from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.masks import Mask
 from lightning_tx.model.build import build_model
+from lightning_tx.testing.places import dims, site
 
 HEADS, WIDTH = 4, 32
-DIMS = Dims(
-    d_model=HEADS * WIDTH,
-    num_heads=HEADS,
-    head_dim=WIDTH,
-    d_ff=4 * HEADS * WIDTH,
-    encoder_layers=0,
-    decoder_layers=1,
-    vocab_size=64,
-    max_seq_len=16_384,
-    dropout=0.0,
-)
-SITE = Site(stack="decoder", role="positions", causal=True, layer=0, depth=1, make_norm=torch.nn.LayerNorm)
 #: Patterns, and the largest exponent of growth from 2,048 to 16,384 tokens.
 PATTERNS: dict[str, tuple[dict[str, Any], float]] = {
     "local": ({"name": "local", "window": 256}, 1.2),
@@ -114,7 +102,7 @@ def main() -> int:
         missed.extend([] if met else [text])
         print(f"{text}: {value:.2f} (wanted {'>=' if at_least else '<='} {wanted}){'' if met else '  MISSED'}")
 
-    alibi = Alibi(DIMS, SITE)
+    alibi = Alibi(dims(num_heads=HEADS), site("positions"))
     seconds: dict[str, dict[int, float]] = {name: {} for name in PATTERNS}
     for length, wanted in LENGTHS.items():
         tensors, number = inputs(length), turns * max(1, min(16, 8192 // length))

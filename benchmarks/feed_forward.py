@@ -19,30 +19,19 @@ from torch import Tensor, nn
 
 from lightning_tx.core import registry
 from lightning_tx.core.context import Context
-from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.masks import Mask, positions_in_rows
+from lightning_tx.core.dims import Dims
+from lightning_tx.testing.places import context, dims, site
 
 ROWS, LENGTH = 8, 512
 NUM_EXPERTS, TOP_K = 8, 2
-DIMS = Dims(
-    d_model=256,
-    num_heads=4,
-    head_dim=64,
-    d_ff=1024,
-    encoder_layers=0,
-    decoder_layers=1,
-    vocab_size=64,
-    max_seq_len=LENGTH,
-    dropout=0.0,
-)
-SITE = Site(stack="decoder", role="feed_forward", causal=True, layer=0, depth=1, make_norm=nn.LayerNorm)
+DIMS = dims(d_model=256, num_heads=4, head_dim=64, d_ff=1024, max_seq_len=LENGTH)
 #: The shape of a feed-forward, whether in bfloat16, and the ratio that must be held.
 SETTINGS = [("relu", False, 1.3), ("swiglu", False, 1.15), ("relu", True, 2.3), ("swiglu", True, 1.9)]
 
 
-def built(config: dict[str, Any], dims: Dims) -> nn.Module:
+def built(config: dict[str, Any], sizes: Dims) -> nn.Module:
     """A feed-forward with weights as at the start of training."""
-    layer = registry.create("feed_forward", config, dims, SITE)
+    layer = registry.create("feed_forward", config, sizes, site("feed_forward"))
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
     return layer
@@ -70,9 +59,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=30, help="turns of each side (default: 30)")
     arguments = parser.parse_args()
     torch.manual_seed(0)
-    positions = positions_in_rows(LENGTH, device=torch.device("cpu"))
-    mask = Mask(q_positions=positions, k_positions=positions, causal=True, in_order=True)
-    ctx = Context(mask=mask, rotate=lambda x: x, bias=lambda q, k: None)
+    ctx = context(LENGTH)
     x_BTD = torch.randn(ROWS, LENGTH, DIMS.d_model, requires_grad=True)
     print(f"{ROWS * LENGTH} tokens, {torch.get_num_threads()} threads, torch {torch.__version__}")
     missed = 0

@@ -18,8 +18,8 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.masks import Mask
 from lightning_tx.core.ring import Ring
 from lightning_tx.model.sharding import shard
+from lightning_tx.testing.largest import Largest
 from tests import ring as processes
-from tests.largest import Largest
 
 B, T, H, K = 2, 36, 4, 6
 EXACT = {"rtol": 0, "atol": 1e-10}

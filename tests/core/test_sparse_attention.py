@@ -9,7 +9,7 @@ from torch import Tensor
 from lightning_tx.core import registry, sparse_attention
 from lightning_tx.core.attend import attend
 from lightning_tx.core.masks import Mask
-from tests.largest import Largest
+from lightning_tx.testing.largest import Largest
 
 B, H, K = 2, 4, 6
 PATTERNS: dict[str, dict[str, Any]] = {

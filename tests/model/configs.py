@@ -1,11 +1,12 @@
-"""Configs of small models, and values for their parameters that nothing cancels out in."""
+"""Configs of small models."""
 
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_tx.model.build import build_model
+from lightning_tx.testing.values import scramble
 
 SIZES = {"d_model": 16, "num_heads": 4, "d_ff": 24, "max_seq_len": 16, "vocab_size": 50}
 DEPTHS = {
@@ -34,18 +35,7 @@ def config(topology: str = "decoder", *, sizes: dict[str, Any] | None = None, **
 
 def small_model(topology: str = "decoder", **parts: Any) -> Any:
     """A model in float64, every parameter random and none of them small; in evaluation mode."""
-    return scrambled(build_model(config(topology, **parts)).double()).eval()
-
-
-def scrambled(model: nn.Module, std: float = 0.3) -> nn.Module:
-    """Random values for every parameter, around 1 for the weights of norms."""
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            scale_of_norm = parameter.ndim == 1 and name.endswith("weight")
-            parameter.copy_(std * noise + (1.0 if scale_of_norm else 0.0))
-    return model
+    return scramble(build_model(config(topology, **parts)).double()).eval()
 
 
 def tokens(*shape: int, vocab_size: int = 50, seed: int = 0) -> Tensor:

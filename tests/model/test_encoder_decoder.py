@@ -12,7 +12,8 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.masks import Mask
 from lightning_tx.model.build import build_model
 from lightning_tx.model.weights import load_weights, save_weights
-from tests.model.configs import config, scrambled, small_model, tokens
+from lightning_tx.testing.values import scramble
+from tests.model.configs import config, small_model, tokens
 
 D, H, F, L = 16, 4, 24, 2
 SOURCE, TARGET = tokens(3, 7), tokens(3, 5, seed=1)
@@ -129,7 +130,7 @@ def separate(vocab_size: int | None = None, source_vocab_size: int | None = None
     """A model with an embedding for each side, for tokenizers of 50 and 70 entries."""
     sizes = {"share_embeddings": False, "vocab_size": vocab_size, "source_vocab_size": source_vocab_size} | options
     built = build_model(config("encoder_decoder", sizes=sizes), vocab_size=50, source_vocab_size=70)
-    return scrambled(built.double()).eval()
+    return scramble(built.double()).eval()
 
 
 class TestEmbeddings:

@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_tx.components.pattern.base import Pattern
 from lightning_tx.core import registry
 from lightning_tx.core.attend import attend
 from lightning_tx.core.masks import Mask
 from lightning_tx.testing.baseline import shrunk
+from lightning_tx.testing.largest import Largest
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
 from lightning_tx.testing.subject import Component
@@ -97,12 +97,12 @@ def sparse_takes_no_dense_memory(subject: Component) -> None:
         raise NotApplicable("the pattern claims no parts")
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, 1, LONG, 8, generator=generator).requires_grad_() for _ in range(3))
-    with _Largest() as largest:
+    with Largest() as largest:
         attend(q, k, v, _mask(pattern, causal=True)).sum().backward()
-    if largest.numbers > LONG * LONG // 4:
+    if largest.numel > LONG * LONG // 4:
         raise Violation(
             f"{largest.name} made a tensor of shape {largest.shape} for {LONG} tokens, "
-            f"a {largest.numbers / LONG**2:.0%} of all pairs."
+            f"a {largest.numel / LONG**2:.0%} of all pairs."
         )
 
 
@@ -157,19 +157,3 @@ def _both_sizes(subject: Component) -> list[Tensor]:
     if found[0] is None:
         raise NotApplicable("everything is allowed")
     return [allowed for allowed in found if allowed is not None]
-
-
-class _Largest(TorchDispatchMode):
-    """Remembers the largest tensor that any operation makes."""
-
-    numbers = 0
-    name = ""
-    shape: tuple[int, ...] = ()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for each in result if isinstance(result, tuple | list) else [result]:
-            # A view is as large as what it is a view of.
-            if isinstance(each, Tensor) and each.numel() > self.numbers and not each._is_view():
-                self.numbers, self.name, self.shape = each.numel(), str(func), tuple(each.shape)
-        return result

@@ -9,7 +9,7 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.build import build_model
 from lightning_tx.model.interop import gpt2
 from tests.model.configs import tokens
-from tests.model.interop.pairs import assert_same, left_padding, pair, positions
+from tests.model.interop.pairs import assert_refused, assert_same, assert_same_padded_on_the_left, pair
 
 SIZES = {"vocab_size": 61, "n_positions": 16, "n_embd": 32, "n_layer": 2, "n_head": 4}
 IDS = tokens(3, 16, vocab_size=61)
@@ -32,10 +32,7 @@ def test_other_options(tmp_path: Path) -> None:
 
 def test_left_padding(tmp_path: Path) -> None:
     ours, theirs = pair(gpt2, GPT2LMHeadModel(GPT2Config(**SIZES)), tmp_path)
-    mask = left_padding(16, 9, 3)
-    found = ours.logits(ours(IDS, token_mask_BT=mask).x)
-    expected = theirs(IDS, attention_mask=mask.long(), position_ids=positions(mask)).logits
-    assert_same(found[mask], expected[mask], 1e-10)
+    assert_same_padded_on_the_left(ours, theirs, IDS, (16, 9, 3), 1e-10)
 
 
 def test_the_model_without_a_head(tmp_path: Path) -> None:
@@ -80,10 +77,7 @@ def test_the_initialisation_is_that_of_gpt2() -> None:
     ],
 )
 def test_what_our_parts_cannot_follow_is_refused(option: str, value: Any, choices: str) -> None:
-    with pytest.raises(ConfigError) as raised:
-        gpt2.config(GPT2Config(**SIZES).to_dict() | {option: value})
-    (problem,) = raised.value.problems
-    assert problem.startswith(f"hf_config.{option}: {value!r} is not supported for gpt2. Choices: {choices}")
+    assert_refused(gpt2, GPT2Config(**SIZES).to_dict(), option, value, choices)
 
 
 def test_all_that_is_refused_is_told_at_once() -> None:

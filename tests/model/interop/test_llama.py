@@ -8,7 +8,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.interop import llama
 from tests.model.configs import tokens
-from tests.model.interop.pairs import assert_same, left_padding, pair, positions
+from tests.model.interop.pairs import assert_same, assert_same_padded_on_the_left, pair
 
 SIZES: dict[str, Any] = {
     "vocab_size": 61,
@@ -72,10 +72,7 @@ def test_stretched_positions(rope: dict[str, Any], tmp_path: Path) -> None:
 
 def test_left_padding(tmp_path: Path) -> None:
     ours, theirs = pair(llama, reference(), tmp_path)
-    mask = left_padding(24, 9, 3)
-    found = ours.logits(ours(IDS, token_mask_BT=mask).x)
-    expected = theirs(IDS, attention_mask=mask.long(), position_ids=positions(mask)).logits
-    assert_same(found[mask], expected[mask], TOLERANCE)
+    assert_same_padded_on_the_left(ours, theirs, IDS, (24, 9, 3), TOLERANCE)
 
 
 def test_packed_rows(tmp_path: Path) -> None:

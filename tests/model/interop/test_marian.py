@@ -5,10 +5,9 @@ import pytest
 import torch
 from transformers import MarianConfig, MarianMTModel
 
-from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.interop import marian
 from tests.model.configs import tokens
-from tests.model.interop.pairs import assert_same, pair, right_padding
+from tests.model.interop.pairs import assert_refused, assert_same, assert_same_pairs, pair
 
 SIZES: dict[str, Any] = {
     "vocab_size": 61,
@@ -56,17 +55,8 @@ def with_exact_positions(theirs: Any) -> Any:
 def test_logits(options: dict[str, Any], padded: bool, tmp_path: Path) -> None:
     ours, theirs = pair(marian, reference(**options), tmp_path)
     theirs, target = with_exact_positions(theirs), TARGET % 53
-    source_mask = right_padding(11, 6, 2) if padded else torch.ones(3, 11).bool()
-    target_mask = right_padding(7, 7, 3) if padded else torch.ones(3, 7).bool()
-    expected = theirs(
-        SOURCE,
-        attention_mask=source_mask.long(),
-        decoder_input_ids=target,
-        decoder_attention_mask=target_mask.long(),
-    ).logits
-    masks = {"source_token_mask_BS": source_mask, "token_mask_BT": target_mask} if padded else {}
-    found = ours.logits(ours(SOURCE, target, **masks).x)
-    assert_same(found[target_mask], expected[target_mask], 1e-10)
+    lengths = ((11, 6, 2), (7, 7, 3)) if padded else None
+    assert_same_pairs(ours, theirs, (SOURCE, target), lengths, 1e-10)
 
 
 def test_logits_in_float32(tmp_path: Path) -> None:
@@ -87,7 +77,4 @@ def test_logits_in_float32(tmp_path: Path) -> None:
     ],
 )
 def test_what_our_parts_cannot_follow_is_refused(option: str, value: Any, choices: str) -> None:
-    with pytest.raises(ConfigError) as raised:
-        marian.config(MarianConfig(**SIZES).to_dict() | {option: value})
-    (problem,) = raised.value.problems
-    assert problem.startswith(f"hf_config.{option}: {value!r} is not supported for marian. Choices: {choices}")
+    assert_refused(marian, MarianConfig(**SIZES).to_dict(), option, value, choices)

@@ -5,10 +5,9 @@ import pytest
 import torch
 from transformers import MixtralConfig, MixtralForCausalLM
 
-from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.interop import mixtral
 from tests.model.configs import tokens
-from tests.model.interop.pairs import assert_same, left_padding, pair, positions
+from tests.model.interop.pairs import assert_refused, assert_same, assert_same_padded_on_the_left, pair
 
 SIZES: dict[str, Any] = {
     "vocab_size": 61,
@@ -40,10 +39,7 @@ def test_logits(top_k: int, dtype: torch.dtype, tmp_path: Path) -> None:
 
 def test_left_padding(tmp_path: Path) -> None:
     ours, theirs = pair(mixtral, reference(), tmp_path)
-    mask = left_padding(24, 9, 3)
-    found = ours.logits(ours(IDS, token_mask_BT=mask).x)
-    expected = theirs(IDS, attention_mask=mask.long(), position_ids=positions(mask)).logits
-    assert_same(found[mask], expected[mask], TOLERANCE)
+    assert_same_padded_on_the_left(ours, theirs, IDS, (24, 9, 3), TOLERANCE)
 
 
 def test_a_state_dict_stacks_the_experts_that_a_file_has_one_by_one(tmp_path: Path) -> None:
@@ -76,7 +72,4 @@ def test_an_even_load_costs_what_it_costs_there() -> None:
     ],
 )
 def test_what_our_parts_cannot_follow_is_refused(option: str, value: Any, choices: str) -> None:
-    with pytest.raises(ConfigError) as raised:
-        mixtral.config(MixtralConfig(**SIZES).to_dict() | {option: value})
-    (problem,) = raised.value.problems
-    assert problem.startswith(f"hf_config.{option}: {value!r} is not supported for mixtral. Choices: {choices}")
+    assert_refused(mixtral, MixtralConfig(**SIZES).to_dict(), option, value, choices)

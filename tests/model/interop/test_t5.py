@@ -8,7 +8,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.interop import t5
 from tests.model.configs import tokens
-from tests.model.interop.pairs import assert_same, pair, right_padding
+from tests.model.interop.pairs import assert_same, assert_same_pairs, pair
 
 SIZES: dict[str, Any] = {
     "vocab_size": 61,
@@ -30,18 +30,9 @@ SOURCE, TARGET = tokens(3, 30, vocab_size=61), tokens(3, 17, vocab_size=61, seed
 @pytest.mark.parametrize("padded", [False, True])
 def test_logits(options: dict[str, Any], padded: bool, tmp_path: Path) -> None:
     ours, theirs = pair(t5, T5ForConditionalGeneration(T5Config(**SIZES, **options)), tmp_path)
-    source_mask = right_padding(30, 16, 2) if padded else torch.ones(3, 30).bool()
-    target_mask = right_padding(17, 17, 3) if padded else torch.ones(3, 17).bool()
-    expected = theirs(
-        SOURCE,
-        attention_mask=source_mask.long(),
-        decoder_input_ids=TARGET,
-        decoder_attention_mask=target_mask.long(),
-    ).logits
-    masks = {"source_token_mask_BS": source_mask, "token_mask_BT": target_mask} if padded else {}
-    found = ours.logits(ours(SOURCE, TARGET, **masks).x)
+    lengths = ((30, 16, 2), (17, 17, 3)) if padded else None
     # Their norms are in float32 whatever the model's dtype.
-    assert_same(found[target_mask], expected[target_mask], 1e-5)
+    assert_same_pairs(ours, theirs, (SOURCE, TARGET), lengths, 1e-5)
 
 
 def test_logits_in_float32(tmp_path: Path) -> None:
