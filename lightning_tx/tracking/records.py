@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from lightning_tx.core.measure import Measure, from_text
 from lightning_tx.tracking import tags as names
 
 if TYPE_CHECKING:
@@ -48,6 +49,18 @@ class RunRecord:
     def finished(self) -> bool:
         """Whether the run came to its end; a failed or killed one did not."""
         return self.status == "FINISHED"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the run was made of besides its config: digests, precision, device, versions."""
+        return {
+            key.removeprefix(names.FACTS): value for key, value in self.params.items() if key.startswith(names.FACTS)
+        }
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """What the task's metrics measure, by name; empty for a run that recorded none."""
+        return from_text(self.tags[names.MEASURES]) if names.MEASURES in self.tags else {}
 
 
 def record_of(run: "Run") -> RunRecord:

@@ -21,6 +21,22 @@ OPENED = "ltx.opened"
 #: The overrides of the sweeps that make up a study, one sweep a line.
 OVERRIDES = "ltx.overrides"
 
+#: The primary metric by its full name, which way is good, and what every measure of the task needs (``core.measure``).
+METRIC = "ltx.metric"
+DIRECTION = "ltx.direction"
+MEASURES = "ltx.measures"
+#: JSON: facts that were others when the run was resumed, as ``{"threads": ["2", "1"]}``.
+FACTS_CHANGED = "ltx.facts_changed"
+#: Parameters that say what a run was made of besides its config: ``facts.data``, ``facts.precision``, ...
+FACTS = "facts."
+
+#: Of a study: the precision that ``auto`` stands for in all of its runs.
+PRECISION = "ltx.precision"
+#: The difference that matters, as it was written (``0.01`` or ``1%``).
+MARGIN = "ltx.margin"
+#: JSON: how many seeds each report has seen that saw new ones, and when: ``[[3, "2026-01-01T00:00:00+00:00"]]``.
+LOOKS = "ltx.looks"
+
 #: ``<key>@<step>`` of the first metric that was infinite or not a number.
 NONFINITE = "nonfinite"
 #: ``ablation.<group>`` and ``ablation.seed``: by these the MLflow UI groups and compares runs.
@@ -39,3 +55,6 @@ GIT_DIRTY = "git.dirty"
 CONFIG_FILE = "config.json"
 ENVIRONMENT_FILE = "environment.json"
 TRACEBACK_FILE = "traceback.txt"
+PATCH_FILE = "code.patch"
+#: Artifact of a study: what its sweeps asked for, in their order.
+ROWS_FILE = "rows.json"
