@@ -1,25 +1,46 @@
 """The sentences on what limits a comparison: what differs besides the factors, and how the runs came about."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning_tx.ablation.confounds import SIZES, Confound
+from lightning_tx.ablation.confounds import COSTS, FLOPS, SECONDS, SIZES, TOKENS, Confound
+from lightning_tx.ablation.confounds import between_seeds as facts_between_seeds
 from lightning_tx.ablation.factors import Factor
 from lightning_tx.ablation.formatting import amount, decimals_for, listed, number, percent
-from lightning_tx.ablation.keys import ABSENT, label_of
+from lightning_tx.ablation.keys import ABSENT, label_of, value_at
 from lightning_tx.ablation.spread import UnevenSpread
-from lightning_tx.ablation.statistics import Effect
 from lightning_tx.tracking import tags
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
+
+LAST_STEP = "last/step"
+RATE = "optimizer.lr"
 
 #: So many keys are named in one sentence; the rest is counted.
 MOST_KEYS = 4
 #: So many characters of a value are shown.
 LONGEST_VALUE = 40
 
-_SIZE_NAMES: dict[str, str] = dict(zip(SIZES, ("parameters", "trainable parameters", "active parameters"), strict=True))
+_SIZE_NAMES: dict[str, str] = {
+    **dict(zip(SIZES, ("parameters", "trainable parameters", "active parameters"), strict=True)),
+    TOKENS: "tokens to train on",
+    FLOPS: "FLOPs",
+    SECONDS: "seconds of training (median)",
+}
+#: Sizes and costs in the order in which they are told.
+_TOLD = (*SIZES, *COSTS)
+#: How facts are called in a sentence, where it is not by their own name.
+_FACT_NAMES = {
+    "validation_data": "validation data",
+    "test_data": "test data",
+    "validation_targets": "the number of validation targets",
+    "test_targets": "the number of test targets",
+    "lightning_tx": "the version of lightning_tx",
+    "code": "the code of lightning_tx",
+    "torch": "the version of torch",
+}
 
 
 def differences(found: Sequence[Confound]) -> list[str]:
@@ -29,11 +50,11 @@ def differences(found: Sequence[Confound]) -> list[str]:
         levels.setdefault((confound.factor, confound.level, confound.baseline), []).append(confound)
     sentences: dict[tuple[str, str, str], list[str]] = {}
     for (factor, level, baseline), members in levels.items():
-        sizes = _distinct_sizes([confound for confound in members if confound.key in SIZES])
+        sizes = _distinct_sizes([confound for confound in members if confound.key in _TOLD])
         if sizes:
             text = listed(_size(confound, baseline) for confound in sizes)
             sentences.setdefault((factor, "", text), []).append(level)
-        settings = [confound for confound in members if confound.key not in SIZES]
+        settings = [confound for confound in members if confound.key not in _TOLD]
         if settings:
             sentences.setdefault((factor, baseline, _settings(settings)), []).append(level)
     return [
@@ -47,7 +68,7 @@ def differences(found: Sequence[Confound]) -> list[str]:
 def _distinct_sizes(sizes: Sequence[Confound]) -> list[Confound]:
     """Total, trainable and active parameters are mostly the same number: it is said once."""
     kept: dict[tuple[Any, Any], Confound] = {}
-    for confound in sorted(sizes, key=lambda confound: SIZES.index(confound.key)):
+    for confound in sorted(sizes, key=lambda confound: _TOLD.index(confound.key)):
         kept.setdefault((confound.value, confound.baseline_value), confound)
     return list(kept.values())
 
@@ -79,7 +100,12 @@ def _setting(confound: Confound) -> str:
         if confound.num_differing < confound.num_pairs
         else ""
     )
-    return f"{confound.key} ({shown(confound.value)} instead of {shown(confound.baseline_value)}{partly})"
+    return f"{_named(confound.key)} ({shown(confound.value)} instead of {shown(confound.baseline_value)}{partly})"
+
+
+def _named(key: str) -> str:
+    fact = key.removeprefix(tags.FACTS)
+    return key if fact == key else _FACT_NAMES.get(fact, fact)
 
 
 def shown(value: Any) -> str:
@@ -98,7 +124,7 @@ def unplanned(unswept: Mapping[str, Mapping[str, str]], settings: Sequence[Facto
     texts = []
     for key, labels in list(unswept.items())[:MOST_KEYS]:
         values = [f"{shown(labels[members[0]])} in {_runs(len(members))}" for members in _by_value(labels).values()]
-        texts.append(f"{key} ({', '.join(values)})")
+        texts.append(f"{_named(key)} ({', '.join(values)})")
     more = f" and {len(unswept) - MOST_KEYS} more keys" if len(unswept) > MOST_KEYS else ""
     legend = ""
     if len(unswept) > 1:
@@ -139,6 +165,12 @@ def provenance(used: Sequence["RunRecord"], configs: Mapping[str, Mapping[str, A
     resumed = sum(tags.CODE_CHANGED in run.tags for run in used)
     if resumed:
         sentences.append(f"{_runs(resumed)} changed code when resumed.")
+    changed: dict[str, int] = {}
+    for run in used:
+        for fact, (before, after) in json.loads(run.tags.get(tags.FACTS_CHANGED, "{}")).items():
+            text = f"{_named(tags.FACTS + fact)} ({shown(before)} to {shown(after)})"
+            changed[text] = changed.get(text, 0) + 1
+    sentences += [f"{_runs(count)} changed {text} when resumed." for text, count in changed.items()]
     hosts = _values(used, tags.HOST)
     if len(hosts) > 1:
         sentences.append(f"The runs come from {len(hosts)} machines ({_some(hosts, 20)}): tokens/s may not compare.")
@@ -165,12 +197,58 @@ def uneven(spread: UnevenSpread | None, columns: Sequence[Factor]) -> list[str]:
     decimals = decimals_for([spread.spread, spread.others])
     return [
         f"{name} varies far more between seeds than the rest ({number(spread.spread, decimals)} against "
-        f"{number(spread.others, decimals)}): it widens every interval. Leave it out to see the others sharper."
+        f"{number(spread.others, decimals)}): it widens the intervals of what it is part of."
     ]
 
 
-def seeds_without_spread(found: Sequence[Effect]) -> list[str]:
-    """Effects that are the same to the last digit for every seed."""
-    if any(effect.settled and effect.low == effect.high for effect in found):
-        return ["Differences are the same to the last digit for every seed: check what the seed changes."]
-    return []
+def aliased(factors: Sequence[Factor]) -> list[str]:
+    """Factors that always changed together."""
+    return [
+        f"{listed(factor.aliased)} always changed together: their joint effect is shown; which of them causes it "
+        "cannot be told."
+        for factor in factors
+        if factor.aliased
+    ]
+
+
+def between_seeds(used: Sequence["RunRecord"]) -> list[str]:
+    """Facts that differ between seeds and never within one."""
+    sentences = []
+    for key, values in facts_between_seeds(used).items():
+        parts = [f"{shown(value)} for {_seeds(seeds)}" for value, seeds in values.items()]
+        sentences.append(f"{_named(key)} differs between seeds: {listed(parts)}. Every comparison is within a seed.")
+    return sentences
+
+
+def _seeds(seeds: Sequence[int | None]) -> str:
+    names = [str(seed) for seed in seeds[:MOST_KEYS]]
+    more = [f"{len(seeds) - MOST_KEYS} more"] if len(seeds) > MOST_KEYS else []
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {listed([*names, *more])}"
+
+
+def nonfinite(used: Sequence["RunRecord"]) -> list[str]:
+    """Runs that met a number that was none and ended with a value all the same."""
+    met = {run.name or run.run_id[:8]: run.tags[tags.NONFINITE] for run in used if tags.NONFINITE in run.tags}
+    if not met:
+        return []
+    places = [f"{name} ({where.replace('@', ' at step ')})" for name, where in list(met.items())[:MOST_KEYS]]
+    more = [f"{len(met) - MOST_KEYS} more"] if len(met) > MOST_KEYS else []
+    return [f"Infinite or undefined numbers occurred before the end in {_runs(len(met))}: {listed([*places, *more])}."]
+
+
+def ended_early(used: Sequence["RunRecord"]) -> list[str]:
+    """Runs that did not all end at the same step, whose ends of training are then not the same."""
+    steps = sorted({int(run.metrics[LAST_STEP]) for run in used if LAST_STEP in run.metrics})
+    if len(steps) < 2:
+        return []
+    return [f"Training ended at different steps ({steps[0]:,} to {steps[-1]:,}): the ends compared are not the same."]
+
+
+def untuned(
+    used: Sequence["RunRecord"], configs: Mapping[str, Mapping[str, Any]], factors: Sequence[Factor]
+) -> list[str]:
+    """That one learning rate serves all arms, where it does and there are arms."""
+    rates = {label_of(value_at(configs[run.run_id], RATE)) for run in used if run.run_id in configs}
+    if not factors or len(rates) != 1 or rates & {ABSENT, "null"}:
+        return []
+    return [f"{RATE} = {rates.pop()} for all arms, not tuned for each."]

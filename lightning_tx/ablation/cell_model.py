@@ -1,22 +1,27 @@
-"""The linear model behind a study: one mean per combination of levels, one shift per seed, one pooled variance.
+"""The linear model behind a study: one mean per combination of levels, one shift per seed, errors clustered by seed.
 
 A cell is a full combination of factor levels; a seed is a block that all cells share. The model is
-``value = mean(cell) + shift(seed) + noise``, fitted by ordinary least squares, so that missing runs need no special
-treatment. With one factor of two levels it is the paired t-test; balanced, it is the randomised-block analysis of
-variance.
+``value = mean(cell) + shift(seed) + error``, fitted by ordinary least squares, so that missing runs need no special
+treatment. The errors of one seed are not independent: runs that share a seed and a level share their initialisation and
+the order of their data, so that a whole level is lucky or unlucky with a seed. The seed is what is replicated, and the
+errors are those of ``clustered``. With one factor of two levels it is the paired t-test; balanced, it is the t-test
+over each seed's contrast.
 
-Source: Montgomery, Design and Analysis of Experiments (randomised blocks, contrasts).
+Source: Montgomery, Design and Analysis of Experiments (randomised blocks, contrasts); Hurlbert 1984, Ecological
+Monographs 54(2) (runs that share a seed are no replicates).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from statsmodels.regression.linear_model import OLS
+
+from lightning_tx.ablation.clustered import ClusteredFit, Contrast
 
 #: The columns of a study's table besides its factors: the block, and the primary metric.
 SEED = "seed"
@@ -32,51 +37,65 @@ class CellModel:
 
     Attributes:
         cells: the combinations of levels, in order of first appearance.
-        runs: every (cell index, seed index) that has a run.
+        values: the value of each (cell index, seed index) that has a run.
         num_seeds: number of different seeds.
-        means: the cells' estimates, shape [cells]; only contrasts inside one component mean anything.
-        spread: covariance of the coefficients divided by the noise variance, shape [columns, columns], cells first.
-        design: the dummy columns, cells first, shape [runs, columns].
         components: number of the component each cell belongs to, shape [cells]; cells that share seeds, directly or
             through other cells, can be compared, others cannot.
-        residuals: shape [runs].
-        degrees_of_freedom: of the pooled variance; 0 when nothing is replicated.
-        variance: the pooled noise variance; None without degrees of freedom.
         rounding: size below which a difference is rounding.
     """
 
     cells: list[tuple[str, ...]]
-    runs: frozenset[tuple[int, int]]
+    values: dict[tuple[int, int], float]
     num_seeds: int
-    means: NDArray[np.float64]
-    spread: NDArray[np.float64]
-    design: NDArray[np.float64]
     components: NDArray[np.int32]
-    residuals: NDArray[np.float64]
-    degrees_of_freedom: int
-    variance: float | None
     rounding: float
+    _fit: ClusteredFit
 
-    def contrast(self, weights: NDArray[np.float64]) -> tuple[float, float | None]:
-        """A weighted sum of cell means, and its standard error (None without degrees of freedom).
+    def contrast(self, weights: NDArray[np.float64]) -> Contrast:
+        """A weighted sum of cell means.
 
         Args:
             weights: shape [cells]; must sum to zero within every component.
         """
-        estimate = float(weights @ self.means)
-        if abs(estimate) <= self.rounding:
+        padded = np.zeros(len(self._fit.coefficients))
+        padded[: len(weights)] = weights
+        estimate, error, degrees = self._fit.contrast(padded)
+        scale = self.rounding * float(np.abs(weights).sum())
+        if abs(estimate) <= scale:
             estimate = 0.0
-        if self.variance is None:
-            return estimate, None
-        spread = self.spread[: len(weights), : len(weights)]
-        return estimate, float(np.sqrt(weights @ spread @ weights * self.variance))
+        if error is not None and error <= scale:
+            error = 0.0
+        return Contrast(estimate, error, degrees)
+
+    @cached_property
+    def seeds_of(self) -> list[set[int]]:
+        """The seeds with which each cell ran."""
+        found: list[set[int]] = [set() for _ in self.cells]
+        for cell, seed in self.values:
+            found[cell].add(seed)
+        return found
+
+    @cached_property
+    def mean_of(self) -> NDArray[np.float64]:
+        """The plain mean of each cell's values, shape [cells]."""
+        means = [np.mean([self.values[cell, seed] for seed in seeds]) for cell, seeds in enumerate(self.seeds_of)]
+        return np.array(means, dtype=np.float64)
+
+    def noise(self, cells: Sequence[int]) -> float | None:
+        """The standard deviation over seeds within a combination, pooled; None where none of them has two seeds."""
+        squares, degrees = 0.0, 0
+        for cell in cells:
+            values = [self.values[cell, seed] for seed in self.seeds_of[cell]]
+            squares += float(np.var(values)) * len(values)
+            degrees += len(values) - 1
+        return (squares / degrees) ** 0.5 if degrees else None
 
 
 def fit(table: pd.DataFrame, columns: Sequence[str]) -> CellModel:
     """Fit the model to a table with one row per run: a column per factor, ``seed``, and ``value`` (finite).
 
     Args:
-        table: at least one row.
+        table: at least one row, at most one for a cell and a seed.
         columns: the columns whose combinations are the cells.
     """
     keys = cell_keys(table, columns)
@@ -85,30 +104,21 @@ def fit(table: pd.DataFrame, columns: Sequence[str]) -> CellModel:
     cell = np.array([positions[key] for key in keys])
     seed, seeds = pd.factorize(table[SEED], use_na_sentinel=False)
     components, kept_seeds = _components(cell, seed, len(cells), len(seeds))
-
     values = table[VALUE].to_numpy(dtype=np.float64)
-    # The mean is taken off first: no contrast sees it, and large values lose no digits.
-    centred = values - values.mean()
     design = np.hstack([one_hot(cell, len(cells)), one_hot(seed, len(seeds))[:, kept_seeds]])
-    result = OLS(centred, design).fit()
-    rounding = ROUNDING * float(np.abs(values).max())
-    degrees = round(result.df_resid)
-    variance = float(result.ssr) / degrees if degrees else None
-    if variance is not None and variance <= rounding**2:
-        variance = 0.0
     return CellModel(
         cells=cells,
-        runs=frozenset(zip(cell.tolist(), seed.tolist(), strict=True)),
+        values=dict(zip(zip(cell.tolist(), seed.tolist(), strict=True), values.tolist(), strict=True)),
         num_seeds=len(seeds),
-        means=np.asarray(result.params)[: len(cells)],
-        spread=np.asarray(result.normalized_cov_params),
-        design=design,
         components=components,
-        residuals=np.asarray(result.resid),
-        degrees_of_freedom=degrees,
-        variance=variance,
-        rounding=rounding,
+        rounding=ROUNDING * float(np.abs(values).max()),
+        _fit=ClusteredFit(design, centred(values, seed), seed),
     )
+
+
+def centred(values: NDArray[np.float64], seed: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The values less the mean of their seed: no contrast sees it, and large values lose no digits."""
+    return values - (np.bincount(seed, values) / np.bincount(seed))[seed]
 
 
 def cell_keys(table: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, ...]]:
@@ -116,9 +126,9 @@ def cell_keys(table: pd.DataFrame, columns: Sequence[str]) -> list[tuple[str, ..
     return list(zip(*(table[column].astype(str).tolist() for column in columns), strict=True))
 
 
-def one_hot(index: NDArray[np.intp], size: int) -> NDArray[np.float64]:
+def one_hot(index: Sequence[int] | NDArray[np.intp], size: int) -> NDArray[np.float64]:
     """Dummy columns, shape [runs, size]."""
-    return np.eye(size)[index]
+    return np.eye(size, dtype=np.float64)[np.asarray(index)]
 
 
 def _components(

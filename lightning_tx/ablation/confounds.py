@@ -2,16 +2,36 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_tx.ablation.factors import PLUGIN_DIGEST, Factor
 from lightning_tx.ablation.keys import ABSENT, below, fingerprint, flatten, label_of
+from lightning_tx.tracking.tags import FACTS
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
 
 #: Sizes that a factor may change unasked: a variant with more parameters is not only another variant.
 SIZES = ("params/total", "params/trainable", "params/active")
+#: What a run cost besides; the last one is measured, and noisy.
+TOKENS, FLOPS, SECONDS = COSTS = ("train/tokens", "flops/total", "time/train_seconds")
+#: Costs closer than this share are equal.
+TOLERANCE = {TOKENS: 0.001, FLOPS: 0.01, SECONDS: 0.1}
+
+#: The fact that implies those about single splits.
+DATA = "data"
+#: Facts by what implies them: where that differs, or is the factor itself, they are not told again.
+IMPLIED = {
+    "validation_data": (DATA,),
+    "test_data": (DATA,),
+    "validation_targets": (DATA, "tokenizer", "objective", "model.max_seq_len", "pattern"),
+    "test_targets": (DATA, "tokenizer", "objective", "model.max_seq_len", "pattern"),
+    "tokenizer": (DATA,),
+    DATA: (),
+    "objective": ("task",),
+    "code": ("lightning_tx",),
+}
 
 
 class Difference(NamedTuple):
@@ -90,30 +110,87 @@ def confounds(
         volatile: keys to pass over, each with everything below it.
     """
     is_volatile = below(volatile)
+    known = [run for run in runs if run.run_id in configs]
     facts = {
         run.run_id: {
             key: value
-            for key, value in {**flatten(configs[run.run_id]), **sizes(run), **_code(run)}.items()
+            for key, value in {**flatten(configs[run.run_id]), **_besides(run)}.items()
             if not is_volatile(key) and key != "seed"
         }
-        for run in runs
-        if run.run_id in configs
+        for run in known
     }
-    known = [run for run in runs if run.run_id in facts]
-    place_of: dict[tuple[str | int | None, ...], str] = {
-        (*(factor.level[run.run_id] for factor in factors), run.seed): run.run_id for run in known
-    }
+    costs = {run.run_id: {key: run.metrics[key] for key in COSTS if key in run.metrics} for run in known}
     found = []
     for column, factor in enumerate(factors):
         baseline = (baselines or {}).get(factor.name, factor.levels[0])
-        for level in factor.levels:
-            pairs = [
-                (run_id, place_of[partner])
-                for place, run_id in place_of.items()
-                if place[column] == level != baseline
-                and (partner := (*place[:column], baseline, *place[column + 1 :])) in place_of
-            ]
-            found += _compare(factor, level, baseline, pairs, facts)
+        for level, pairs in pairs_of(known, factors, column, baseline).items():
+            found += _without_implied(factor, _compare(factor, level, baseline, pairs, facts))
+            found += _compare_costs(factor, level, baseline, pairs, costs)
+    return found
+
+
+def pairs_of(
+    runs: Sequence["RunRecord"], factors: Sequence[Factor], column: int, baseline: str
+) -> dict[str, list[tuple[str, str]]]:
+    """By level of one factor, each run with it and the one of the same seed that has the baseline, all else equal.
+
+    Args:
+        runs: runs, in order; of those in the same place the last counts.
+        factors: the study's factors.
+        column: which of them.
+        baseline: its baseline level.
+    """
+    place_of: dict[tuple[str | int | None, ...], str] = {
+        (*(factor.level[run.run_id] for factor in factors), run.seed): run.run_id for run in runs
+    }
+    found: dict[str, list[tuple[str, str]]] = {}
+    for place, run_id in place_of.items():
+        partner = place_of.get((*place[:column], baseline, *place[column + 1 :]))
+        if place[column] != baseline and partner is not None:
+            found.setdefault(str(place[column]), []).append((run_id, partner))
+    return {level: found[level] for level in factors[column].levels if level in found}
+
+
+def facts_of(run: "RunRecord") -> dict[str, str]:
+    """What a run was made of besides its config; runs of before facts were recorded have digests and precision."""
+    earlier = {DATA: "data_digest", "tokenizer": "tokenizer_digest", "precision": "chosen.precision"}
+    return {fact: run.params[param] for fact, param in earlier.items() if param in run.params} | run.facts
+
+
+def _named(facts: Mapping[str, str]) -> dict[str, str]:
+    return {f"{FACTS}{name}": value for name, value in facts.items()}
+
+
+def _without_implied(factor: Factor, found: list[Confound]) -> list[Confound]:
+    """Those that nothing else among them, and not the factor itself, implies."""
+    differing = {confound.key.removeprefix(FACTS) for confound in found}
+
+    def is_implied(key: str) -> bool:
+        fact = key.removeprefix(FACTS)
+        causes = IMPLIED.get(fact, ())
+        return factor.owns(fact) or any(cause in differing or factor.owns(cause) for cause in causes)
+
+    return [confound for confound in found if not (confound.key.startswith(FACTS) and is_implied(confound.key))]
+
+
+def _compare_costs(
+    factor: Factor,
+    level: str,
+    baseline: str,
+    pairs: Sequence[tuple[str, str]],
+    costs: Mapping[str, Mapping[str, float]],
+) -> list[Confound]:
+    """The costs whose medians over the pairs differ by more than their tolerance."""
+    found = []
+    for key in COSTS:
+        both = [(a, b) for a, b in pairs if key in costs[a] and key in costs[b]]
+        if not both:
+            continue
+        value, reference = (median(costs[pair[side]][key] for pair in both) for side in (0, 1))
+        if reference and abs(value / reference - 1) > TOLERANCE[key]:
+            found.append(
+                Confound(factor.name, level, baseline, key, value, reference, True, len(both), len(pairs), both[0])
+            )
     return found
 
 
@@ -155,28 +232,53 @@ def unplanned(
 ) -> dict[str, dict[str, str]]:
     """Keys that differ between runs of one and the same combination, though nobody swept them.
 
-    Happens when a setting is changed between two sweeps into the same study. Such runs must not be averaged.
-    Digests of data and tokenizer among the run's parameters count as well: other data under the same config.
+    Happens when a setting is changed between two sweeps into the same study. Such runs must not be averaged. Facts
+    count as well (other data or another precision under the same config), except where all runs of a seed agree: a
+    study that was grown by seeds elsewhere still compares within seeds.
 
     Returns:
         For each such key its value as a label, by run id.
     """
     is_volatile = below(volatile)
-    facts = {
-        run.run_id: {**{k: v for k, v in run.params.items() if "digest" in k}, **flatten(configs[run.run_id])}
-        for run in runs
-        if run.run_id in configs
-    }
-    known = [run for run in runs if run.run_id in facts]
+    known = [run for run in runs if run.run_id in configs]
+    facts = {run.run_id: {**_named(facts_of(run)), **flatten(configs[run.run_id])} for run in known}
     cell = {run.run_id: tuple(factor.level[run.run_id] for factor in factors) for run in known}
     found = {}
     for key in sorted({key for flat in facts.values() for key in flat}):
         values = {(cell[run.run_id], fingerprint(facts[run.run_id], key)) for run in known}
         if is_volatile(key) or len(values) == len(set(cell.values())):
             continue
+        if key.startswith(FACTS) and _is_of_the_seed(key, known, facts):
+            continue
         if not all(_is_seed(facts[run.run_id].get(key), run.seed) for run in known):
             found[key] = {run.run_id: label_of(facts[run.run_id].get(key, ABSENT)) for run in known}
-    return found
+    return {key: labels for key, labels in found.items() if not _is_implied(key, found)}
+
+
+def between_seeds(runs: Sequence["RunRecord"]) -> dict[str, dict[str, list[int | None]]]:
+    """Facts that are the same for all runs of a seed and differ between seeds: by value, the seeds that have it."""
+    facts = {run.run_id: _named(facts_of(run)) for run in runs}
+    found = {}
+    for key in dict.fromkeys(key for own in facts.values() for key in own):
+        values: dict[str, list[int | None]] = {}
+        for run in runs:
+            seeds = values.setdefault(facts[run.run_id].get(key, ABSENT), [])
+            if run.seed not in seeds:
+                seeds.append(run.seed)
+        if len(values) > 1 and _is_of_the_seed(key, runs, facts):
+            found[key] = values
+    return {key: values for key, values in found.items() if not _is_implied(key, found)}
+
+
+def _is_implied(key: str, found: Iterable[str]) -> bool:
+    causes = IMPLIED.get(key.removeprefix(FACTS), ()) if key.startswith(FACTS) else ()
+    return any(f"{FACTS}{cause}" in found or cause in found for cause in causes)
+
+
+def _is_of_the_seed(key: str, runs: Sequence["RunRecord"], facts: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether all runs of a seed agree, so that no comparison, each of which is within a seed, mixes values."""
+    values = {(run.seed, fingerprint(facts[run.run_id], key)) for run in runs}
+    return len(values) == len({run.seed for run in runs})
 
 
 def sizes(run: "RunRecord") -> dict[str, float]:
@@ -185,9 +287,10 @@ def sizes(run: "RunRecord") -> dict[str, float]:
     return recorded | {key: run.metrics[key] for key in SIZES if key in run.metrics}
 
 
-def _code(run: "RunRecord") -> dict[str, str]:
-    """Which versions of plugin files the components came from; each is a key of its group."""
-    return {key: value for key, value in run.params.items() if key.endswith(PLUGIN_DIGEST)}
+def _besides(run: "RunRecord") -> dict[str, Any]:
+    """What a run has besides its config: sizes, versions of plugin files (each is a key of its group), and facts."""
+    code = {key: value for key, value in run.params.items() if key.endswith(PLUGIN_DIGEST)}
+    return {**sizes(run), **code, **_named(facts_of(run))}
 
 
 def _is_seed(value: Any, seed: int | None) -> bool:

@@ -9,38 +9,45 @@ from typing import Any
 from lightning_tx.ablation.formatting import amount, number
 from lightning_tx.ablation.layout import (
     combination_decimals,
+    combinations_note,
     direction_words,
     effects_note,
+    in_noise,
+    on_test,
     sections,
+    speed,
     summary,
 )
 from lightning_tx.ablation.report import Report
 from lightning_tx.ablation.statistics import Effect
-from lightning_tx.ablation.wording import effect_decimals, more_seeds
+from lightning_tx.ablation.wording import effect_decimals
 
 EFFECTS_FILE = "effects.csv"
 COMBINATIONS_FILE = "combinations.csv"
 
-_FIGURES = ["mean", "spread", "num_seeds", "parameters", "tokens_per_second"]
+_FIGURES = ["mean", "spread", "num_seeds", "told_apart", "parameters", "tokens_per_second", "steady"]
 
 
 def to_markdown(report: Report) -> str:
     """The whole report as Markdown, every combination and every missing run included."""
     blocks = [f"# {report.study}", f"{report.metric}, {direction_words(report)}. {summary(report)}."]
     if report.combinations:
-        blocks += ["## Combinations, best first", _combinations(report)]
+        blocks += ["## Combinations, best first", _combinations(report), combinations_note(report)]
     if report.effects:
         blocks += ["## Effects against the baseline", _effects(report), effects_note(report)]
     for title, sentences in sections(report):
         blocks += [f"## {title}", "\n".join(f"- {_escaped(sentence)}" for sentence in sentences)]
-    return "\n\n".join(blocks) + "\n"
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def to_csv(report: Report) -> dict[str, str]:
     """Two tidy tables as CSV text by file name: one row per effect, and one per combination."""
     effects = [
-        {"study": report.study, "metric": report.metric, "direction": report.direction, **asdict(effect)}
-        for effect in report.effects
+        {"study": report.study, "metric": metric, "direction": report.direction, "look": report.look.number}
+        | asdict(effect)
+        | {"contexts": "; ".join(f"{name}={', '.join(levels)}" for name, levels in effect.contexts)}
+        for metric, found in ((report.metric, report.effects), (report.test_metric, report.test_effects))
+        for effect in found
     ]
     combinations = [
         {"study": report.study, "metric": report.metric, "direction": report.direction}
@@ -51,7 +58,7 @@ def to_csv(report: Report) -> dict[str, str]:
     ]
     head = ["study", "metric", "direction"]
     return {
-        EFFECTS_FILE: _csv([*head, *(field.name for field in fields(Effect))], effects),
+        EFFECTS_FILE: _csv([*head, "look", *(field.name for field in fields(Effect))], effects),
         COMBINATIONS_FILE: _csv([*head, *_columns(report), *_FIGURES, "run_ids"], combinations),
     }
 
@@ -68,9 +75,11 @@ def _combinations(report: Report) -> str:
         (
             [
                 *row.levels.values(),
-                *(number(value, decimals) for value in (row.mean, row.spread)),
+                f"{'≈ ' if row.told_apart is False else ''}{number(row.mean, decimals)}",
+                number(row.spread, decimals),
                 str(row.num_seeds),
-                *(amount(value) for value in (row.parameters, row.tokens_per_second)),
+                amount(row.parameters),
+                speed(row),
             ]
             for row in report.combinations
         ),
@@ -78,19 +87,25 @@ def _combinations(report: Report) -> str:
 
 
 def _effects(report: Report) -> str:
-    decimals = effect_decimals(report.effects)
     return _table(
-        ["factor", "level", "baseline", "verdict", "effect", "from", "to", "pairs", "more seeds"],
+        ["factor", "level", "baseline", "verdict", "effect", "from", "to", "in sd", "on test", "pairs", "seeds"],
         4,
         (
             [
                 *(effect.factor, effect.level, effect.baseline, effect.verdict),
-                *(number(end, decimals, signed=True) for end in (effect.estimate, effect.low, effect.high)),
-                *(str(effect.num_pairs), more_seeds(effect)),
+                *(
+                    number(end, effect_decimals(effect), signed=True)
+                    for end in (effect.estimate, *(effect.ends or (None, None)))
+                ),
+                *(in_noise(effect), on_test(report, effect), str(effect.num_pairs), str(effect.num_seeds)),
             ]
             for effect in report.effects
         ),
     )
+
+
+def _figures(effect: Effect) -> tuple[float | None, ...]:
+    return (effect.estimate, *(effect.ends or (None, None)))
 
 
 def _table(head: Sequence[str], num_words: int, rows: Iterable[Sequence[str]]) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from lightning_tx.ablation.keys import ABSENT, below, label_of, one_spelling
+from lightning_tx.ablation.keys import ABSENT, below, label_of, one_spelling, value_at
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.core.registry import GROUPS
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Ends the parameter that tells which version of a plugin file a group's component came from.
 PLUGIN_DIGEST = ".plugin_digest"
+#: Between the names, and the levels, of factors that always changed together.
+JOINT = " + "
 _DIGEST_CHARACTERS = 8
 
 
@@ -26,21 +28,37 @@ class Factor:
         keys: the choices and options it stands for; several where an option exists in some choices only.
         levels: its levels in the order in which the sweep ran them; the first is the baseline unless told.
         level: the level of every run, by run id.
+        aliased: the factors that always changed together and are this one; empty for a single factor.
     """
 
     name: str
     keys: tuple[str, ...]
     levels: tuple[str, ...]
     level: Mapping[str, str]
+    aliased: tuple[str, ...] = ()
 
     def owns(self, key: str) -> bool:
         """Whether a key of the resolved config is this factor's own, e.g. ``positions.base`` of ``positions``."""
         return any(key == own or key.startswith(own + ".") for own in self.keys)
 
 
-def in_order(runs: Iterable["RunRecord"]) -> list["RunRecord"]:
-    """The runs in the order in which they started; those without a start come last."""
-    return sorted(runs, key=lambda run: run.start_time or datetime.max.replace(tzinfo=UTC))
+class Row(Protocol):
+    """One run that a sweep of the study asked for: its identity, what it is called, its seed and its choices."""
+
+    identity: str
+    name: str
+    seed: int | None
+    choices: Mapping[str, str]
+
+
+def in_order(runs: Iterable["RunRecord"], rows: Sequence[Row] = ()) -> list["RunRecord"]:
+    """The runs in the order in which they were asked for, so that no level is first because its run started first.
+
+    Runs that nobody asked for follow in the order in which they started; those without a start come last.
+    """
+    place = {row.identity: number for number, row in enumerate(rows)}
+    never = datetime.max.replace(tzinfo=UTC)
+    return sorted(runs, key=lambda run: (place.get(run.identity, len(place)), run.start_time or never))
 
 
 def find_factors(
@@ -50,90 +68,122 @@ def find_factors(
 ) -> list[Factor]:
     """The group choices and swept options that take more than one value over the runs; the seed is none of them.
 
-    An option that one sweep of the study varied and another left alone is looked up in the resolved config. Where it
-    does not exist there either (a rank beside ``adapter=none``), it joins the choice it belongs to, whose levels
-    become ``none``, ``lora rank=8``, ``lora rank=16``: beside a choice that has no rank, rank has no effect of its own.
-    So does the version of a plugin file that was changed between sweeps, whose component is one level for each version.
+    Levels are the values of the resolved configs, however they were written on the command line. An option below a
+    choice that varies too joins that choice where it cannot be compared at equal values (a rank beside
+    ``adapter=none``, key/value heads that only ``gqa`` has a number of): levels are then ``none``, ``lora rank=8``,
+    ``lora rank=16``. So does the version of a plugin file that was changed between sweeps, whose component is one level
+    for each version. Factors that always changed together are one, for their effects cannot be told apart.
 
     Args:
-        runs: every run of the study, whatever became of it; their ``choices`` hold group choices and swept options.
-        configs: resolved configs by run id.
+        runs: every run of the study, whatever became of it, in order; their ``choices`` hold group choices and swept
+            options.
+        configs: resolved configs by run id; the text of a choice counts where there is none.
         ignored: keys that are no factors although they vary (where things are stored, how they are logged).
     """
-    runs = in_order(runs)
     configs = configs or {}
     is_ignored = below(["seed", *ignored])
     keys = {key for run in runs for key in run.choices if not is_ignored(key)}
-    levels = {key: {run.run_id: _level(run, key, configs.get(run.run_id, {})) for run in runs} for key in keys}
+    levels = {key: {run.run_id: _level(run, key, configs.get(run.run_id)) for run in runs} for key in keys}
     varied = {key: level for key, level in levels.items() if len(set(level.values())) > 1}
-    owners = {key: owner for key in varied if (owner := _choice_it_exists_in(key, varied)) is not None}
+    owners = {key: owner for key in varied if (owner := _choice_it_belongs_to(key, varied)) is not None}
     for key in sorted({key for run in runs for key in run.params if key.endswith(PLUGIN_DIGEST)}):
         group = key.removesuffix(PLUGIN_DIGEST)
         version = {run.run_id: run.params.get(key, ABSENT)[:_DIGEST_CHARACTERS] for run in runs}
         label = varied.get(group, {})
         if len({(label[run_id], version[run_id]) for run_id in label}) > len(set(label.values())):
             varied[key], owners[key] = version, group
-    return [
-        _factor(key, [child for child in sorted(owners) if owners[child] == key], varied)
-        for key in sorted(varied, key=_place)
-        if key not in owners
-    ]
+    return _joined(
+        [
+            _factor(key, [child for child in sorted(owners) if owners[child] == key], varied)
+            for key in sorted(varied, key=_place)
+            if key not in owners
+        ]
+    )
 
 
-def _level(run: "RunRecord", key: str, config: Mapping[str, Any]) -> str:
-    if key in run.choices:
+def _level(run: "RunRecord", key: str, config: Mapping[str, Any] | None) -> str:
+    if key in run.choices and (key in GROUPS or config is None):
         return one_spelling(run.choices[key])
-    value: Any = config
-    for part in key.split("."):
-        if not isinstance(value, Mapping) or part not in value:
-            return ABSENT
-        value = value[part]
-    return label_of(value)
+    value = ABSENT if config is None else value_at(config, key)
+    if value == ABSENT:
+        # A config group that holds no component (trainer) is told by its label.
+        return one_spelling(run.choices.get(key, ABSENT))
+    return run.choices[key] if isinstance(value, Mapping) and key in run.choices else label_of(value)
 
 
 def choose_baselines(factors: Sequence[Factor], wanted: Mapping[str, str] | None = None) -> dict[str, str]:
     """The baseline of every factor: the level asked for, else the factor's first.
 
+    A factor that is several in one takes the level of any of them.
+
     Raises:
         ConfigError: a baseline for an unknown factor, or one that is not a level of its factor.
     """
-    levels = {factor.name: factor.levels for factor in factors}
+    known = {factor.name: {level: level for level in factor.levels} for factor in factors}
+    owner = {factor.name: factor.name for factor in factors}
+    for factor in factors:
+        for place, name in enumerate(factor.aliased):
+            known[name] = {level.split(JOINT)[place]: level for level in reversed(factor.levels)}
+            owner[name] = factor.name
+    chosen = {factor.name: factor.levels[0] for factor in factors}
     problems = []
     for name, level in (wanted or {}).items():
         where = f"baselines.{name}"
-        if name not in levels:
+        if name not in known:
             problems.append(
-                f"{where}: the study varies no such thing.{nearest(name, levels)} Factors: {choices(levels)}."
+                f"{where}: the study varies no such thing.{nearest(name, known)} Factors: {choices(known)}."
             )
-        elif level not in levels[name]:
-            known = levels[name]
+        elif level not in known[name]:
+            levels = known[name]
             problems.append(
-                f"{where}: {level!r} is none of its levels.{nearest(level, known)} Levels: {choices(known)}."
+                f"{where}: {level!r} is none of its levels.{nearest(level, levels)} Levels: {choices(levels)}."
             )
+        else:
+            chosen[owner[name]] = known[name][level]
     if problems:
         raise ConfigError(problems)
-    return {name: known[0] for name, known in levels.items()} | dict(wanted or {})
+    return chosen
 
 
-def _choice_it_exists_in(key: str, varied: Mapping[str, Mapping[str, str]]) -> str | None:
-    """The varied choice that decides whether an option exists at all."""
+def _choice_it_belongs_to(key: str, varied: Mapping[str, Mapping[str, str]]) -> str | None:
+    """The varied choice beside which alone an option means something; None where it can be compared at equal values."""
     parent, _, option = key.rpartition(".")
-    if not option or parent not in varied or ABSENT not in varied[key].values():
+    if not option or parent not in varied:
         return None
-    return parent
+    values: dict[str, set[str]] = {}
+    for run_id, label in varied[parent].items():
+        values.setdefault(label, set()).add(varied[key][run_id])
+    if any(ABSENT in own for own in values.values()):
+        return parent
+    alone = [
+        label
+        for label, own in values.items()
+        if own.isdisjoint(set().union(*(other for name, other in values.items() if name != label)))
+    ]
+    return parent if alone else None
 
 
 def _factor(key: str, children: list[str], varied: Mapping[str, Mapping[str, str]]) -> Factor:
+    """A choice with the options that belong to it, each named only where its choice has several values of it."""
+    labels = varied[key]
+    differing = {
+        (label, child)
+        for label in set(labels.values())
+        for child in children
+        if len({varied[child][run_id] for run_id, own in labels.items() if own == label}) > 1
+    }
     level = {
         run_id: " ".join(
-            [label]
-            + [
-                f"{child.rpartition('.')[2]}={value}"
-                for child in children
-                if (value := varied[child][run_id]) != ABSENT
+            [
+                label,
+                *(
+                    f"{child.rpartition('.')[2]}={varied[child][run_id]}"
+                    for child in children
+                    if (label, child) in differing
+                ),
             ]
         )
-        for run_id, label in varied[key].items()
+        for run_id, label in labels.items()
     }
     return Factor(key, (key, *children), tuple(dict.fromkeys(level.values())), level)
 
@@ -142,3 +192,25 @@ def _place(key: str) -> tuple[int, str]:
     """Groups in the order in which a model is described, then options by name."""
     order = list(GROUPS)
     return (order.index(key) if key in order else len(order), key)
+
+
+def _joined(factors: list[Factor]) -> list[Factor]:
+    """The factors, those whose levels changed together in every run as one."""
+    groups: dict[frozenset[frozenset[str]], list[Factor]] = {}
+    for factor in factors:
+        runs_of: dict[str, set[str]] = {}
+        for run_id, level in factor.level.items():
+            runs_of.setdefault(level, set()).add(run_id)
+        groups.setdefault(frozenset(map(frozenset, runs_of.values())), []).append(factor)
+    return [members[0] if len(members) == 1 else _joint(members) for members in groups.values()]
+
+
+def _joint(members: Sequence[Factor]) -> Factor:
+    level = {run_id: JOINT.join(member.level[run_id] for member in members) for run_id in members[0].level}
+    return Factor(
+        name=JOINT.join(member.name for member in members),
+        keys=tuple(key for member in members for key in member.keys),
+        levels=tuple(dict.fromkeys(level.values())),
+        level=level,
+        aliased=tuple(member.name for member in members),
+    )

@@ -40,10 +40,24 @@ def fingerprint(flat: Mapping[str, Any], key: str) -> str:
 
 
 def label_of(value: Any) -> str:
-    """A config's value as a label, spelled as in yaml."""
+    """A config's value as a label, spelled as in yaml: ``0.001``, ``true``, ``null``, ``[0.9, 0.98]``."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {label_of(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(label_of, value)) + "]"
     return one_spelling(str(value))
+
+
+def value_at(config: Mapping[str, Any], key: str) -> Any:
+    """The value under a dotted key of a nested config; ``ABSENT`` where there is none."""
+    value: Any = config
+    for part in key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            return ABSENT
+        value = value[part]
+    return value
 
 
 def one_spelling(label: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lightning_tx.ablation.cell_model import SEED, VALUE
-from lightning_tx.ablation.factors import Factor
+from lightning_tx.ablation.factors import Factor, Row
 from lightning_tx.tracking import tags
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ Place = tuple[tuple[str, ...], int | None]
 
 @dataclass(frozen=True)
 class Unfinished:
-    """A combination and seed without a usable value, and why in one line; ``run_id`` is None if it never ran."""
+    """A run that was asked for and has no usable value, and why in one line; ``run_id`` is None if it never started."""
 
-    levels: dict[str, str]
+    name: str
     seed: int | None
     reason: str
     run_id: str | None
@@ -50,16 +50,6 @@ def place_of(run: "RunRecord", factors: Sequence[Factor]) -> Place:
     return tuple(factor.level[run.run_id] for factor in factors), run.seed
 
 
-def runs_by_place(runs: Sequence["RunRecord"], factors: Sequence[Factor]) -> dict[Place, list["RunRecord"]]:
-    """The runs of every combination and seed; combinations that ran at all are expected with every seed."""
-    cells = list(dict.fromkeys(place_of(run, factors)[0] for run in runs))
-    seeds = sorted({run.seed for run in runs}, key=lambda seed: (seed is not None, seed))
-    places: dict[Place, list[RunRecord]] = {(cell, seed): [] for cell in cells for seed in seeds}
-    for run in runs:
-        places[place_of(run, factors)].append(run)
-    return places
-
-
 def latest_of_each_place(runs: Sequence["RunRecord"], factors: Sequence[Factor]) -> list["RunRecord"]:
     """Of runs in the same place the one that started last; ``runs`` are in order."""
     return list({place_of(run, factors): run for run in runs}.values())
@@ -75,32 +65,48 @@ def table_of(runs: Sequence["RunRecord"], factors: Sequence[Factor], metric: str
 
 
 def unfinished(
-    places: Mapping[Place, Sequence["RunRecord"]],
-    usable: set[str],
-    factors: Sequence[Factor],
-    metric: str,
+    runs: Sequence["RunRecord"], rows: Sequence[Row], usable: set[str], factors: Sequence[Factor], metric: str
 ) -> list[Unfinished]:
-    """The places without a usable run, each with the reason of its latest run.
+    """What was asked for and did not end with a value, each with the reason of its latest run.
+
+    A combination that nobody asked for is not missing.
 
     Args:
-        places: the runs of every place.
+        runs: every run of the study, in order.
+        rows: what its sweeps asked for; a run that is in none of them was asked for by itself.
         usable: ids of the runs with a value.
         factors: the study's factors.
-        metric: name of the primary metric.
+        metric: name of the metric that is compared.
     """
-    return [
-        Unfinished(
-            levels=dict(zip((factor.name for factor in factors), cell, strict=True)),
-            seed=seed,
-            reason=_reason(members[-1], metric) if members else "not run",
-            run_id=members[-1].run_id if members else None,
+    known: dict[str, list[RunRecord]] = {row.identity: [] for row in rows}
+    for run in runs:
+        known.setdefault(run.identity, []).append(run)
+    asked = {row.identity: row for row in rows}
+    done = {place_of(run, factors) for run in runs if run.run_id in usable}
+    missing = []
+    for identity, own in known.items():
+        if any(run.run_id in usable or place_of(run, factors) in done for run in own):
+            continue
+        last = own[-1] if own else None
+        missing.append(
+            Unfinished(
+                name=name_of(last, factors) if last else asked[identity].name,
+                seed=last.seed if last else asked[identity].seed,
+                reason=reason_of(last, metric) if last else "not run",
+                run_id=last.run_id if last else None,
+            )
         )
-        for (cell, seed), members in places.items()
-        if not any(run.run_id in usable for run in members)
-    ]
+    return missing
 
 
-def _reason(run: "RunRecord", metric: str) -> str:
+def name_of(run: "RunRecord", factors: Sequence[Factor]) -> str:
+    """Which run is meant: ``positions=rope attention=gqa seed=2``."""
+    labels = [f"{factor.name}={factor.level[run.run_id]}" for factor in factors]
+    return " ".join([*labels, *([] if run.seed is None else [f"seed={run.seed}"])]) or "the run"
+
+
+def reason_of(run: "RunRecord", metric: str) -> str:
+    """Why a run has no usable value."""
     if run.status == "FINISHED":
         return f"{metric} is {run.metrics[metric]}" if metric in run.metrics else f"{metric} was not recorded"
     if run.status == "RUNNING":

@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lightning_tx.ablation.combinations import TOKENS_PER_SECOND
 from lightning_tx.ablation.confounds import differences
 from lightning_tx.ablation.keys import ABSENT, label_of
-from lightning_tx.ablation.report import TOKENS_PER_SECOND
 from lightning_tx.tracking import tags
 
 if TYPE_CHECKING:

@@ -1,40 +1,42 @@
-"""What each factor of a study does: effects with intervals, verdicts and how many seeds are still needed.
+"""What each factor of a study does: effects with intervals and verdicts.
 
 The effect of a level against its factor's baseline is the difference of cell means, averaged over the combinations of
-the other factors in which both were run. Its standard error comes from the variance pooled over all combinations
-(``cell_model``). Intervals are each on their own; verdicts hold for all effects of the study together, because with
-ten comparisons at 5 % one false alarm is to be expected.
+the other factors in which both were run. Its standard error is clustered by seed (``cell_model``). Intervals are each
+on their own; verdicts hold for all effects of the study together (Holm), because with ten comparisons at 5 % one false
+alarm is to be expected, and for all looks at it (``looks``). With a margin, an effect that two one-sided tests hold
+inside it is equivalent; these, too, are corrected for their number.
 
-Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+Source: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure; Schuirmann 1987, Journal of Pharmacokinetics
+and Biopharmaceutics 15(6) (two one-sided tests).
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from lightning_tx.ablation.cell_model import CellModel, fit
+from lightning_tx.ablation.looks import Look, look_at
+from lightning_tx.ablation.power import detectable, seeds_needed
 from lightning_tx.core.errors import ConfigError, choices
-
-Direction = Literal["min", "max"]
-
-#: Share of studies without any effect that may show one, and the confidence intervals' complement.
-ALPHA = 0.05
-#: Chance to find a difference of the size that was seen, for the number of seeds still needed.
-POWER = 0.8
-#: More seeds than this are not estimated; ``more_seeds`` is then this number plus one.
-MOST_MORE_SEEDS = 100
+from lightning_tx.core.margin import Margin
+from lightning_tx.core.measure import Direction
 
 BETTER = "better"
 WORSE = "worse"
+EQUIVALENT = "equivalent"
 INCONCLUSIVE = "inconclusive"
 ONE_SEED = "inconclusive: one seed"
 NO_SHARED_SEED = "inconclusive: no seed in common"
 NOT_MATCHED = "inconclusive: never finished beside its baseline"
-IDENTICAL = "inconclusive: identical values"
+NO_SPREAD = "inconclusive: no spread over seeds"
+IDENTICAL = "identical values"
+NOT_COMPARABLE = "not comparable"
 
 
 @dataclass(frozen=True)
@@ -45,33 +47,58 @@ class Effect:
         factor: name of the factor, e.g. ``positions``.
         level: the level judged, e.g. ``rope``.
         baseline: the level it is compared with.
+        verdict: ``better``, ``worse``, ``equivalent``, ``identical values``, ``not comparable`` or ``inconclusive``
+            with its reason if that is not the spread; a report adds what divergence and interactions make of it.
         estimate: value with the level minus value with the baseline; None where they were never run side by side.
-        low: lower end of the effect's own 95 % interval; None where there is none.
+        low: lower end of the effect's own interval; None where there is none.
         high: its upper end.
+        error: its standard error over seeds.
+        degrees: Satterthwaite's degrees of freedom of the error.
         p_value: of this comparison alone, two-sided.
         p_corrected: after Holm's correction over all effects of the study; the verdict goes by it.
-        verdict: ``better``, ``worse``, or ``inconclusive`` with its reason if that is not the spread.
+        margin: the difference that matters, in the metric's unit; None where none was stated.
+        p_equivalent: of the two one-sided tests against the margin, after Holm's correction over all effects.
+        noise: standard deviation over seeds within a combination, pooled over those compared.
         num_pairs: pairs of runs that differ in this factor only and share the seed.
-        more_seeds: about how many more seeds of every combination an inconclusive effect of this size needs to be
-            found with 80 % power; ``MOST_MORE_SEEDS`` + 1 for any larger number; None where it cannot be told.
+        num_seeds: seeds that have such pairs.
+        num_agreeing: seeds whose own difference has the sign of the estimate.
+        detectable: the smallest effect that this many seeds find in 80 % of studies.
+        seeds_needed: seeds in all with which a difference of the margin is found in 80 % of studies.
+        contexts: for every other column the levels beside which the two were compared.
     """
 
     factor: str
     level: str
     baseline: str
-    estimate: float | None
-    low: float | None
-    high: float | None
-    p_value: float | None
-    p_corrected: float | None
-    verdict: str
-    num_pairs: int
-    more_seeds: int | None
+    verdict: str = NOT_MATCHED
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+    error: float | None = None
+    degrees: float | None = None
+    p_value: float | None = None
+    p_corrected: float | None = None
+    margin: float | None = None
+    p_equivalent: float | None = None
+    noise: float | None = None
+    num_pairs: int = 0
+    num_seeds: int = 0
+    num_agreeing: int = 0
+    detectable: float | None = None
+    seeds_needed: int | None = None
+    contexts: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """The interval; None without one that has an end."""
+        if self.low is None or self.high is None or not math.isfinite(self.low):
+            return None
+        return self.low, self.high
 
     @property
     def settled(self) -> bool:
-        """Whether the verdict is better or worse."""
-        return self.verdict in (BETTER, WORSE)
+        """Whether the verdict is better, worse or equivalent."""
+        return self.verdict in (BETTER, WORSE, EQUIVALENT)
 
 
 def effects(
@@ -80,6 +107,10 @@ def effects(
     direction: Direction,
     baselines: Mapping[str, str] | None = None,
     matched_on: Sequence[str] = (),
+    *,
+    margin: Margin | None = None,
+    looks: Sequence[int] = (),
+    not_comparable: Collection[tuple[str, str]] = (),
 ) -> list[Effect]:
     """Judge every level of every factor against the factor's baseline.
 
@@ -89,6 +120,9 @@ def effects(
         direction: whether a small (``min``) or a large (``max``) value is good.
         baselines: the baseline level of factors; the first level of the table for those left out.
         matched_on: columns that must be equal in a comparison and are not judged themselves.
+        margin: the difference that matters.
+        looks: how many seeds earlier looks at the study saw; the table is one more look if it has more seeds.
+        not_comparable: (factor, level) pairs whose values mean something else than the baseline's.
 
     Raises:
         ConfigError: the direction is neither.
@@ -98,12 +132,18 @@ def effects(
     if table.empty or not columns:
         return []
     model = fit(table, columns)
-    found = []
+    judged = []
     for column, factor in enumerate(factors):
         levels = list(dict.fromkeys(table[factor].astype(str)))
         baseline = levels[0] if baselines is None or factor not in baselines else baselines[factor]
-        found += [_effect(model, column, factor, level, baseline) for level in levels if level != baseline]
-    return _judge(found, model, direction)
+        for level in levels:
+            if level == baseline:
+                continue
+            if (factor, level) in not_comparable:
+                judged.append(Effect(factor, level, baseline, NOT_COMPARABLE))
+            else:
+                judged.append(_effect(model, columns, column, level, baseline, margin))
+    return _judge(judged, direction, looks, model.num_seeds)
 
 
 def check_direction(direction: str) -> None:
@@ -116,6 +156,12 @@ def check_direction(direction: str) -> None:
         raise ConfigError(f"direction: {direction!r} is not a direction. Choices: {choices(get_args(Direction))}.")
 
 
+def current_look(looks: Sequence[int], num_seeds: int) -> Look:
+    """The look at so many seeds, after those recorded: a new one only where it sees more seeds than they did."""
+    earlier = [number for number in looks if number < num_seeds]
+    return look_at([*earlier, num_seeds] if len(earlier) == len(looks) else looks)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """P-values corrected for their number, in the same order: the chance of any false alarm among them is kept."""
     # statsmodels has it too, with a full garbage collection in each call that costs more than the whole study.
@@ -126,40 +172,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
-def _effect(model: CellModel, column: int, factor: str, level: str, baseline: str) -> Effect:
-    """The effect without its correction and final verdict, which depend on the study's other effects."""
-    blank = Effect(factor, level, baseline, None, None, None, None, None, NOT_MATCHED, 0, None)
-    side_by_side = _side_by_side(model, column, level, baseline)
-    if not side_by_side:
-        return blank
-    comparable = [(a, b) for a, b in side_by_side if model.components[a] == model.components[b]]
-    if not comparable:
-        return replace(blank, verdict=NO_SHARED_SEED)
-    weights = np.zeros(len(model.cells))
-    for cell, partner in comparable:
-        weights[cell] += 1 / len(comparable)
-        weights[partner] -= 1 / len(comparable)
-    estimate, error = model.contrast(weights)
-    num_pairs = sum(
-        (cell, seed) in model.runs and (partner, seed) in model.runs
-        for cell, partner in comparable
-        for seed in range(model.num_seeds)
-    )
-    if error is None:
-        return replace(blank, estimate=estimate, verdict=ONE_SEED, num_pairs=num_pairs)
-    margin = float(stats.t.isf(ALPHA / 2, model.degrees_of_freedom)) * error
-    return replace(
-        blank,
-        estimate=estimate,
-        low=estimate - margin,
-        high=estimate + margin,
-        p_value=_p_value(estimate, error, model.degrees_of_freedom),
-        verdict=INCONCLUSIVE,
-        num_pairs=num_pairs,
-    )
-
-
-def _side_by_side(model: CellModel, column: int, level: str, baseline: str) -> list[tuple[int, int]]:
+def paired(model: CellModel, column: int, level: str, baseline: str) -> list[tuple[int, int]]:
     """Indices of the cells with the level, each with the cell that differs from it in the baseline only."""
     index = {cell: number for number, cell in enumerate(model.cells)}
     partners = {
@@ -170,49 +183,121 @@ def _side_by_side(model: CellModel, column: int, level: str, baseline: str) -> l
     return [(number, partner) for number, partner in partners.items() if partner is not None]
 
 
-def _p_value(estimate: float, error: float, degrees_of_freedom: int) -> float:
+def weights_of(model: CellModel, pairs: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
+    """The contrast that averages the differences of pairs of cells, shape [cells]."""
+    weights = np.zeros(len(model.cells))
+    for cell, partner in pairs:
+        weights[cell] += 1 / len(pairs)
+        weights[partner] -= 1 / len(pairs)
+    return weights
+
+
+def _effect(
+    model: CellModel, columns: Sequence[str], column: int, level: str, baseline: str, margin: Margin | None
+) -> Effect:
+    """The effect without corrections and final verdict, which depend on the study's other effects."""
+    blank = Effect(columns[column], level, baseline)
+    side_by_side = paired(model, column, level, baseline)
+    if not side_by_side:
+        return blank
+    pairs = [(a, b) for a, b in side_by_side if model.components[a] == model.components[b]]
+    if not pairs:
+        return replace(blank, verdict=NO_SHARED_SEED)
+    estimate, error, degrees = model.contrast(weights_of(model, pairs))
+    differences = _differences(model, pairs)
+    own = [sum(values) / len(values) for values in differences.values()]
+    compared = sorted({cell for pair in pairs for cell in pair})
+    effect = replace(
+        blank,
+        verdict=ONE_SEED if error is None else INCONCLUSIVE,
+        estimate=estimate,
+        num_pairs=sum(map(len, differences.values())),
+        num_seeds=len(differences),
+        num_agreeing=sum(value * estimate > 0 for value in own),
+        noise=model.noise(compared),
+        margin=margin.size(float(np.mean(model.mean_of[[partner for _, partner in pairs]]))) if margin else None,
+        contexts=tuple(
+            (name, tuple(dict.fromkeys(model.cells[cell][place] for cell, _ in pairs)))
+            for place, name in enumerate(columns)
+            if place != column
+        ),
+    )
+    if differences and not any(value for values in differences.values() for value in values):
+        return replace(effect, verdict=IDENTICAL)
+    if error is None:
+        return effect
     if error == 0:
-        return 1.0 if estimate == 0 else 0.0
-    return float(2 * stats.t.sf(abs(estimate) / error, degrees_of_freedom))
+        # Without spread there is no t-test. By symmetry alone, n differences of one sign have this chance.
+        return replace(effect, verdict=NO_SPREAD, p_value=0.5 ** (len(differences) - 1) if estimate else 1.0)
+    p_value = float(2 * stats.t.sf(abs(estimate) / error, degrees))
+    return replace(effect, error=error, degrees=degrees, p_value=p_value)
 
 
-def _judge(found: list[Effect], model: CellModel, direction: Direction) -> list[Effect]:
-    """Correct the p-values over all effects that have one, and put the verdicts into words."""
-    p_values = [effect.p_value for effect in found if effect.p_value is not None]
-    if not p_values:
-        return found
-    corrected = iter(holm(p_values))
-    found = [replace(effect, p_corrected=next(corrected)) if effect.p_value is not None else effect for effect in found]
-    judged = [_with_verdict(effect, direction) for effect in found]
+def _differences(model: CellModel, pairs: Sequence[tuple[int, int]]) -> dict[int, list[float]]:
+    """By seed, the differences of the pairs of runs that share it."""
+    found: dict[int, list[float]] = {}
+    for cell, partner in pairs:
+        for seed in model.seeds_of[cell] & model.seeds_of[partner]:
+            difference = model.values[cell, seed] - model.values[partner, seed]
+            found.setdefault(seed, []).append(0.0 if abs(difference) <= model.rounding else difference)
+    return found
+
+
+def _judge(found: list[Effect], direction: Direction, looks: Sequence[int], num_seeds: int) -> list[Effect]:
+    """Correct over all effects that were tested, draw the intervals, and put the verdicts into words."""
+    look = current_look(looks, num_seeds)
+    found = _corrected(found)
+    judged = [_with_verdict(_with_interval(effect, look.interval), direction, look.verdict) for effect in found]
     # What is settled no longer counts among the comparisons: Holm's next threshold is shared by the rest.
     num_open = sum(effect.verdict == INCONCLUSIVE for effect in judged)
-    return [
-        replace(effect, more_seeds=_more_seeds(effect, model, ALPHA / num_open))
-        if effect.verdict == INCONCLUSIVE
-        else effect
-        for effect in judged
-    ]
+
+    def level_at(total: int) -> float:
+        return current_look([*looks, num_seeds], total).verdict / max(1, num_open)
+
+    return [_with_outlook(effect, look.verdict / max(1, num_open), level_at) for effect in judged]
 
 
-def _with_verdict(effect: Effect, direction: Direction) -> Effect:
+def _corrected(found: list[Effect]) -> list[Effect]:
+    tested = [number for number, effect in enumerate(found) if effect.p_value is not None]
+    against = [number for number in tested if found[number].margin is not None and found[number].error is not None]
+    result = list(found)
+    for number, corrected in zip(tested, holm([found[number].p_value or 0.0 for number in tested]), strict=True):
+        result[number] = replace(result[number], p_corrected=corrected)
+    for number, corrected in zip(against, holm([_tost(found[number]) for number in against]), strict=True):
+        result[number] = replace(result[number], p_equivalent=corrected)
+    return result
+
+
+def _tost(effect: Effect) -> float:
+    """The larger p-value of the two one-sided tests that the effect lies inside the margin."""
+    assert effect.estimate is not None and effect.error and effect.degrees and effect.margin is not None
+    return float(stats.t.sf((effect.margin - abs(effect.estimate)) / effect.error, effect.degrees))
+
+
+def _with_interval(effect: Effect, alpha: float) -> Effect:
+    if effect.estimate is None or effect.error is None or effect.degrees is None:
+        return effect
+    if alpha == 0:
+        return replace(effect, low=-np.inf, high=np.inf)
+    half = float(stats.t.isf(alpha / 2, effect.degrees)) * effect.error
+    return replace(effect, low=effect.estimate - half, high=effect.estimate + half)
+
+
+def _with_verdict(effect: Effect, direction: Direction, level: float) -> Effect:
     if effect.p_corrected is None or effect.estimate is None:
         return effect
-    if effect.p_corrected < ALPHA:
+    if effect.p_equivalent is not None and effect.p_equivalent < level:
+        return replace(effect, verdict=EQUIVALENT)
+    if effect.p_corrected < level:
         return replace(effect, verdict=BETTER if (effect.estimate < 0) == (direction == "min") else WORSE)
-    if effect.low == effect.high:
-        return replace(effect, verdict=IDENTICAL)
     return effect
 
 
-def _more_seeds(effect: Effect, model: CellModel, alpha: float) -> int:
-    """Seeds to add to every combination until an effect of this size is found with the wanted power."""
-    if not effect.estimate or effect.low is None:
-        return MOST_MORE_SEEDS + 1
-    margin_in_errors = stats.t.isf(ALPHA / 2, model.degrees_of_freedom)
-    ratio = abs(effect.estimate) / ((effect.estimate - effect.low) / margin_in_errors)
-    num_seeds = model.num_seeds + np.arange(1, MOST_MORE_SEEDS + 1)
-    degrees = (len(model.cells) - 1) * (num_seeds - 1)
-    shift = ratio * np.sqrt(num_seeds / model.num_seeds)
-    power = stats.nct.sf(stats.t.isf(alpha / 2, degrees), degrees, shift)
-    enough = np.flatnonzero(power >= POWER)
-    return int(enough[0]) + 1 if len(enough) else MOST_MORE_SEEDS + 1
+def _with_outlook(effect: Effect, level: float, level_at: Callable[[int], float]) -> Effect:
+    """With what the study can find: at its number of seeds, and for its margin."""
+    if effect.error is None or effect.degrees is None:
+        return effect
+    needed = None
+    if effect.margin is not None and effect.verdict == INCONCLUSIVE:
+        needed = seeds_needed(effect.margin, effect.error, effect.degrees, effect.num_seeds, level_at)
+    return replace(effect, detectable=detectable(effect.error, effect.degrees, level), seeds_needed=needed)

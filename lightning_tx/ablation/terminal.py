@@ -11,26 +11,32 @@ from rich.text import Text
 from lightning_tx.ablation.formatting import amount, number
 from lightning_tx.ablation.layout import (
     combination_decimals,
+    combinations_note,
     direction_words,
     effects_note,
     extent,
+    in_noise,
+    on_test,
     sections,
+    speed,
     summary,
 )
 from lightning_tx.ablation.report import Report
-from lightning_tx.ablation.statistics import BETTER, WORSE, Effect
-from lightning_tx.ablation.wording import effect_decimals, more_seeds
+from lightning_tx.ablation.statistics import BETTER, EQUIVALENT, WORSE, Effect
+from lightning_tx.ablation.wording import confidence, effect_decimals, ends_of
 
 #: So many combinations, and so many sentences of one kind, are shown; the report's files have them all.
 MOST_ROWS = 24
 #: Characters of a drawn interval, at least and at most.
 LEAST_BAR, MOST_BAR = 13, 31
 
-PARAMETERS, SPEED, BAR, SEEDS = "parameters", "tokens/s", "bar", "more seeds"
+PARAMETERS, SPEED = "parameters", "tokens/s"
+BASELINE, BAR, NOISE, TEST = "baseline", "bar", "in sd", "on test"
 
-_VERDICT_STYLES = {BETTER: "bold green", WORSE: "bold red"}
+_VERDICT_STYLES = {BETTER: "bold green", WORSE: "bold red", EQUIVALENT: "bold cyan"}
 _OPEN_STYLE = "yellow"
-_TITLE_STYLES = {"Real differences": "bold green", "Inconclusive": "bold yellow", "Not compared": "bold yellow"}
+_TITLE_STYLES = {"Depends": "bold magenta", "Settled": "bold green", "Not settled": "bold yellow"}
+_TITLE_STYLES |= {"Not compared": "bold yellow", "Diverged or lost": "bold red"}
 _TITLE_STYLES |= {"Caution": "bold red", "Missing runs": "bold red"}
 
 
@@ -50,6 +56,8 @@ class _Screen:
         if report.combinations:
             yield Text()
             yield _fitting_combinations(report, console, options)
+            if note := combinations_note(report):
+                yield Text(note, style="dim")
         if report.effects:
             yield Text()
             yield _fitting_effects(report, console, options)
@@ -88,12 +96,15 @@ def _fitting_combinations(report: Report, console: Console, options: ConsoleOpti
 
 
 def _fitting_effects(report: Report, console: Console, options: ConsoleOptions) -> Table:
-    for columns in ([BAR, SEEDS], [BAR]):
+    for columns in ([BASELINE, BAR, NOISE, TEST], [BASELINE, BAR, TEST], [BASELINE, BAR]):
         room = options.max_width - _width(_effects(report, columns, 0), console, options)
         if room >= LEAST_BAR:
             return _effects(report, columns, min(room, MOST_BAR))
-    table = _effects(report, [SEEDS], 0)
-    return table if _width(table, console, options) <= options.max_width else _effects(report, [], 0)
+    for columns in ([BASELINE, TEST], [BASELINE]):
+        table = _effects(report, columns, 0)
+        if _width(table, console, options) <= options.max_width:
+            return table
+    return _effects(report, [], 0)
 
 
 def _table(title: str) -> Table:
@@ -113,9 +124,10 @@ def _combinations(report: Report, columns: Sequence[str]) -> Table:
         table.add_column(Text(title), justify="right", no_wrap=True)
     decimals = combination_decimals(report)
     for row in report.combinations[:MOST_ROWS]:
-        sizes = {PARAMETERS: amount(row.parameters), SPEED: amount(row.tokens_per_second)}
+        sizes = {PARAMETERS: amount(row.parameters), SPEED: speed(row)}
         spread = "" if row.spread is None else f"±{number(row.spread, decimals)}"
-        cells = [*(row.levels[name] for name in names), number(row.mean, decimals)]
+        mark = "≈" if row.told_apart is False else " "
+        cells = [*(row.levels[name] for name in names), f"{mark}{number(row.mean, decimals)}"]
         cells += [*([spread] if replicated else []), str(row.num_seeds), *(sizes[column] for column in columns)]
         table.add_row(*map(Text, cells))
     if len(report.combinations) > MOST_ROWS:
@@ -125,46 +137,47 @@ def _combinations(report: Report, columns: Sequence[str]) -> Table:
 
 
 def _effects(report: Report, columns: Sequence[str], bar: int) -> Table:
-    """The effects; ``columns`` are the drawing (``bar`` characters wide) and the seeds still needed, if wanted."""
-    with_interval = any(effect.low is not None for effect in report.effects)
+    """The effects; ``columns`` are those to show besides; the drawing is ``bar`` characters wide."""
+    with_interval = any(effect.ends for effect in report.effects)
     with_bar = BAR in columns and with_interval
-    with_seeds = SEEDS in columns and any(effect.more_seeds for effect in report.effects)
+    with_noise = NOISE in columns and any(map(in_noise, report.effects))
+    with_test = TEST in columns and bool(report.test_effects)
     table = _table("Effects against the baseline")
-    for title in ("factor", "level", "baseline"):
+    with_baseline = BASELINE in columns
+    for title in ("factor", "level", *([BASELINE] if with_baseline else [])):
         table.add_column(title, overflow="fold")
     table.add_column("effect", justify="right", no_wrap=True)
     if with_interval:
-        table.add_column("95 % interval", justify="center", no_wrap=True)
+        table.add_column(
+            f"{confidence(report.look)} interval" if report.look.number == 1 else confidence(report.look),
+            justify="center",
+            no_wrap=True,
+        )
     if with_bar:
         left, right = ("better", "worse") if report.direction == "min" else ("worse", "better")
         table.add_column(f"{left}{right:>{bar - len(left)}}" if bar else "", no_wrap=True, header_style="dim")
+    for title, shown in ((NOISE, with_noise), (TEST, with_test)):
+        if shown:
+            table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict", overflow="fold")
-    if with_seeds:
-        table.add_column("more seeds", justify="right", no_wrap=True)
-    decimals = effect_decimals(report.effects)
     ends = extent(report.effects)
-    for number_of_row, effect in enumerate(report.effects):
-        first = number_of_row == 0 or report.effects[number_of_row - 1].factor != effect.factor
-        if first and number_of_row:
+    for place, effect in enumerate(report.effects):
+        first = place == 0 or report.effects[place - 1].factor != effect.factor
+        if first and place:
             table.add_section()
         style = _VERDICT_STYLES.get(effect.verdict, _OPEN_STYLE)
-        cells = [effect.factor if first else "", effect.level, effect.baseline]
-        cells += [number(effect.estimate, decimals, signed=True)]
+        cells = [effect.factor if first else "", effect.level, *([effect.baseline] if with_baseline else [])]
+        cells += [number(effect.estimate, effect_decimals(effect), signed=True)]
         table.add_row(
             # Text, not str: a level such as [local] is no markup.
             *map(Text, cells),
-            *([_interval(effect, decimals)] if with_interval else []),
+            *([ends_of(effect, " .. ")] if with_interval else []),
             *([Text(_drawn(effect, *ends, bar), style=style)] if with_bar else []),
+            *([in_noise(effect)] if with_noise else []),
+            *([on_test(report, effect)] if with_test else []),
             Text(effect.verdict, style=style),
-            *([more_seeds(effect)] if with_seeds else []),
         )
     return table
-
-
-def _interval(effect: Effect, decimals: int) -> str:
-    if effect.low is None:
-        return ""
-    return " .. ".join(number(end, decimals, signed=True) for end in (effect.low, effect.high))
 
 
 def _drawn(effect: Effect, low: float, high: float, width: int) -> str:
@@ -177,8 +190,8 @@ def _drawn(effect: Effect, low: float, high: float, width: int) -> str:
         return ""
     signs = [" "] * width
     signs[column(0.0)] = "│"
-    if effect.low is not None and effect.high is not None and effect.estimate is not None:
-        for place in range(column(effect.low), column(effect.high) + 1):
+    if effect.ends and effect.estimate is not None:
+        for place in range(column(effect.ends[0]), column(effect.ends[1]) + 1):
             signs[place] = "─" if signs[place] == " " else "┼"
         signs[column(effect.estimate)] = "●"
     return "".join(signs)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from lightning_tx.cli.console import console
 from lightning_tx.cli.stores import add_store_arguments, tracking_of
-from lightning_tx.core.errors import ConfigError, choices, nearest
+from lightning_tx.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from lightning_tx.core.measure import Direction
     from lightning_tx.tracking.study import Study
 
 
@@ -21,7 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("study", nargs="?", default="last", help="name of the study (default: the latest one)")
     parser.add_argument("--metric", help="metric to compare (default: the task's primary metric)")
-    parser.add_argument("--maximise", action="store_true", help="more of the --metric is better")
+    way = parser.add_mutually_exclusive_group()
+    for option, value, words in (("--maximise", "max", "more"), ("--minimise", "min", "less")):
+        way.add_argument(
+            option, action="store_const", const=value, dest="direction", help=f"{words} of the --metric is better"
+        )
     parser.add_argument(
         "--baseline",
         action="append",
@@ -44,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise ConfigError("study: no study is recorded yet; a sweep (ltx train -m ...) makes one.")
         name = studies[0].name
     baselines = dict(_pair(text) for text in arguments.baseline)
-    print_report(Study.get(store, name), console(), arguments.metric, arguments.maximise, baselines)
+    print_report(Study.get(store, name), console(), arguments.metric, arguments.direction, baselines)
     return 0
 
 
@@ -52,32 +57,38 @@ def print_report(
     study: "Study",
     out: "Console",
     metric: str | None = None,
-    maximise: bool = False,
+    direction: "Direction | None" = None,
     baselines: dict[str, str] | None = None,
 ) -> None:
     """Compare the runs of a study on the terminal, in ``report.md`` and in two CSV files.
 
+    A report that sees more seeds than those before it is counted: what it finds is judged accordingly.
+
     Raises:
-        ConfigError: no run has the metric, or a baseline does not exist.
+        ConfigError: no run has the metric, it is not known which way it is good, or a baseline does not exist.
     """
     from lightning_tx.ablation.export import to_csv, to_markdown
     from lightning_tx.ablation.identity import VOLATILE
+    from lightning_tx.ablation.metric import choose_metric
     from lightning_tx.ablation.report import build_report
-    from lightning_tx.ablation.statistics import Direction
     from lightning_tx.ablation.terminal import to_rich
 
     runs = study.runs()
     if not runs:
         raise ConfigError(f"study: {study.name!r} has no runs.")
-    tags = runs[0].tags
-    more = maximise if metric else tags["ltx.direction"] == "max"
-    direction: Direction = "max" if more else "min"
-    metric = metric or tags["ltx.metric"]
-    measured = {name for run in runs for name in run.metrics}
-    if metric not in measured and any(run.finished for run in runs):
-        raise ConfigError(f"--metric: no run has {metric!r}.{nearest(metric, measured)} Metrics: {choices(measured)}.")
-    configs = {run.run_id: study.store.config(run.run_id) for run in runs}
-    report = build_report(study.name, runs, configs, metric, direction, baselines, VOLATILE)
+    report = build_report(
+        study.name,
+        runs,
+        study.store.configs(runs),
+        choose_metric(runs, metric, direction),
+        baselines=baselines,
+        volatile=VOLATILE,
+        rows=study.rows(),
+        margin=study.margin,
+        looks=[num_seeds for num_seeds, _ in study.looks],
+        may_switch=metric is None,
+    )
+    study.add_look(report.num_seeds)
     out.print("", to_rich(report), sep="\n")
     for name, text in {"report.md": to_markdown(report), **to_csv(report)}.items():
         study.log_text(name, text)

@@ -1,4 +1,4 @@
-from lightning_tx.ablation.confounds import confounds, differences, unplanned
+from lightning_tx.ablation.confounds import between_seeds, confounds, differences, unplanned
 from lightning_tx.ablation.factors import find_factors
 from tests.ablation.studies import run
 
@@ -92,8 +92,61 @@ def test_settings_that_change_within_a_combination_are_unplanned():
 
 
 def test_other_data_under_the_same_config_is_unplanned():
-    runs = [run({"norm": "rmsnorm"}, seed, params={"data_digest": digest}) for seed, digest in enumerate("ab")]
-    assert list(unplanned(runs, {made.run_id: {} for made in runs}, [])) == ["data_digest"]
+    runs = [run({"norm": "rmsnorm"}, 0, params={"data_digest": digest}) for digest in "ab"]
+    assert list(unplanned(runs, {made.run_id: {} for made in runs}, [])) == ["facts.data"]
+
+
+def facts(**values):
+    return {f"facts.{name}": value for name, value in values.items()}
+
+
+def test_facts_that_differ_within_a_combination_and_seed_are_unplanned_and_those_between_seeds_are_not():
+    runs = [
+        run({"norm": norm}, seed, params=facts(torch=f"2.1{seed}", threads="2" if norm == "none" else str(1 + seed)))
+        for norm in ("none", "rmsnorm")
+        for seed in (0, 1)
+    ]
+    configs = {made.run_id: {} for made in runs}
+    factors = find_factors(runs)
+    assert list(unplanned(runs, configs, factors)) == ["facts.threads"]
+    assert between_seeds(runs) == {"facts.torch": {"2.10": [0], "2.11": [1]}}
+
+
+def test_a_fact_that_comes_with_a_level_is_a_difference():
+    runs = [
+        run({"model.d_model": width}, seed, params=facts(precision=precision, code="c"))
+        for width, precision in (("64", "32"), ("128", "bf16-mixed"))
+        for seed in (0, 1)
+    ]
+    configs = {made.run_id: {"model": {"d_model": int(made.choices["model.d_model"])}} for made in runs}
+    (found,) = confounds(runs, configs, find_factors(runs, configs))
+    assert (found.key, found.value, found.baseline_value) == ("facts.precision", "bf16-mixed", "32")
+
+
+def test_facts_that_follow_from_others_or_from_the_factor_are_not_told_again():
+    def made(label, **values):
+        return run({"tokenizer": label}, params=facts(**values))
+
+    runs = [made("bpe", tokenizer="t1", validation_targets="10"), made("byte", tokenizer="t2", validation_targets="30")]
+    assert confounds(runs, {made.run_id: {} for made in runs}, find_factors(runs)) == []
+    runs = [
+        run({"norm": norm}, params=facts(data=norm, validation_data=norm, tokenizer=norm, validation_targets=norm))
+        for norm in ("none", "rmsnorm")
+    ]
+    found = confounds(runs, {made.run_id: {} for made in runs}, find_factors(runs))
+    assert [confound.key for confound in found] == ["facts.data"]
+
+
+def test_costs_are_told_beyond_their_tolerance():
+    def made(norm, seconds, flops):
+        return run({"norm": norm}, metrics={"time/train_seconds": seconds, "flops/total": flops, "train/tokens": 100})
+
+    runs = [made("none", 10.0, 1e9), made("slow", 14.0, 1.001e9), made("big", 10.5, 2e9)]
+    found = confounds(runs, {made.run_id: {} for made in runs}, find_factors(runs))
+    assert {(confound.level, confound.key, confound.value) for confound in found} == {
+        ("slow", "time/train_seconds", 14.0),
+        ("big", "flops/total", 2e9),
+    }
 
 
 def test_a_plugin_file_that_changed_between_two_levels_is_a_difference():

@@ -1,10 +1,20 @@
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from lightning_tx.ablation.factors import choose_baselines, find_factors, in_order
 from lightning_tx.core.errors import ConfigError
 from tests.ablation.studies import run
+
+
+@dataclass
+class Row:
+    """What a sweep asked for."""
+
+    identity: str
+    name: str = ""
+    seed: int | None = 0
+    choices: dict[str, str] = field(default_factory=dict)
 
 
 def by_name(factors):
@@ -28,7 +38,13 @@ def test_factors_are_what_takes_more_than_one_value():
 
 def test_levels_come_in_the_order_in_which_the_sweep_ran_them():
     first, second, third = run({"norm": "rmsnorm"}), run({"norm": "none"}), run({"norm": "layernorm"})
-    assert by_name(find_factors([third, second, first]))["norm"].levels == ("rmsnorm", "none", "layernorm")
+    assert by_name(find_factors(in_order([third, second, first])))["norm"].levels == ("rmsnorm", "none", "layernorm")
+
+
+def test_levels_come_in_the_order_in_which_they_were_asked_for_whoever_started_first():
+    late, early, alone = run({"norm": "rmsnorm"}), run({"norm": "none"}), run({"norm": "layernorm"})
+    rows = [Row(early.identity), Row(late.identity)]
+    assert in_order([alone, late, early], rows) == [early, late, alone]
 
 
 def test_runs_without_a_start_come_last():
@@ -82,7 +98,8 @@ def test_versions_of_a_plugin_file_are_levels_of_the_choice_that_comes_from_it()
 
 
 def test_baselines():
-    factors = find_factors([run({"norm": "none", "block": "pre_norm"}), run({"norm": "rmsnorm", "block": "post_norm"})])
+    labels = [("none", "pre_norm"), ("rmsnorm", "post_norm"), ("none", "post_norm")]
+    factors = find_factors([run({"norm": norm, "block": block}) for norm, block in labels])
     assert choose_baselines(factors) == {"norm": "none", "block": "pre_norm"}
     assert choose_baselines(factors, {"norm": "rmsnorm"}) == {"norm": "rmsnorm", "block": "pre_norm"}
     with pytest.raises(ConfigError) as error:
@@ -91,3 +108,77 @@ def test_baselines():
         "baselines.norms: the study varies no such thing. Did you mean 'norm'? Factors: block, norm.",
         "baselines.block: 'post-norm' is none of its levels. Did you mean 'post_norm'? Levels: post_norm, pre_norm.",
     ]
+
+
+def configured(choices, config):
+    made = run(choices)
+    return made, {made.run_id: config}
+
+
+def study(*members):
+    runs = [made for made, _ in members]
+    return runs, {run_id: config for _, own in members for run_id, config in own.items()}
+
+
+@pytest.mark.parametrize(
+    ("texts", "value", "label"),
+    [
+        (("False", "false", "FALSE"), False, "false"),
+        (("[0.9,0.98]", "[0.9, 0.98]"), [0.9, 0.98], "[0.9, 0.98]"),
+        (("1e-3", "0.001", "1.0E-3"), 0.001, "0.001"),
+        (("null", "~", "None"), None, "null"),
+    ],
+)
+def test_one_level_for_one_value_however_it_was_written(texts, value, label):
+    runs, configs = study(
+        *(configured({"optimizer.x": text}, {"optimizer": {"x": value}}) for text in texts),
+        configured({"optimizer.x": "other"}, {"optimizer": {"x": "other"}}),
+    )
+    assert by_name(find_factors(runs, configs))["optimizer.x"].levels == (label, "other")
+
+
+def kv(label, heads, swept=False):
+    choices = {"attention": label} | ({"attention.num_kv_heads": str(heads)} if swept else {})
+    return configured(choices, {"attention": {"name": "multi_head", "num_kv_heads": heads}})
+
+
+def test_option_that_one_choice_has_no_value_of_in_common_joins_the_choice():
+    # First mha against gqa, then two numbers of heads for gqa alone: mha against gqa is kept.
+    runs, configs = study(kv("mha", None), kv("gqa", 2), kv("gqa", 1, swept=True), kv("gqa", 2, swept=True))
+    (factor,) = find_factors(runs, configs)
+    assert factor.levels == ("mha", "gqa num_kv_heads=2", "gqa num_kv_heads=1")
+    assert factor.level[runs[3].run_id] == factor.level[runs[1].run_id]
+
+
+def test_option_that_is_crossed_with_the_choices_stays_a_factor():
+    runs, configs = study(
+        *(
+            configured({"attention": label, "attention.bias": str(bias)}, {"attention": {"bias": bias}})
+            for label in ("mha", "gqa")
+            for bias in (False, True)
+        )
+    )
+    assert [factor.name for factor in find_factors(runs, configs)] == ["attention", "attention.bias"]
+
+
+def test_factors_that_always_changed_together_are_one():
+    sizes = [("64", "2"), ("128", "4"), ("256", "8")]
+    runs = [
+        run({"model.d_model": width, "model.num_heads": heads, "norm": norm})
+        for width, heads in sizes
+        for norm in ("none", "rmsnorm")
+    ]
+    joint, norm = sorted(find_factors(runs), key=lambda factor: len(factor.aliased), reverse=True)
+    assert joint.name == "model.d_model + model.num_heads"
+    assert joint.levels == ("64 + 2", "128 + 4", "256 + 8")
+    assert joint.aliased == ("model.d_model", "model.num_heads")
+    assert joint.owns("model.num_heads") and norm.aliased == ()
+    assert choose_baselines([joint], {"model.d_model": "128"}) == {joint.name: "128 + 4"}
+    assert choose_baselines([joint], {joint.name: "256 + 8"}) == {joint.name: "256 + 8"}
+    with pytest.raises(ConfigError, match="'100' is none of its levels"):
+        choose_baselines([joint], {"model.d_model": "100"})
+
+
+def test_factors_that_changed_together_but_once_are_two():
+    runs = [run({"a": a, "b": b}) for a, b in [("0", "0"), ("1", "1"), ("1", "0")]]
+    assert [factor.name for factor in find_factors(runs)] == ["a", "b"]

@@ -1,14 +1,23 @@
 import math
+import re
+from dataclasses import replace
 
 import pytest
 
+from lightning_tx.ablation.metric import Metric, choose_metric
 from lightning_tx.ablation.report import build_report
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.margin import Margin
 from lightning_tx.tracking import tags
 from tests.ablation.studies import METRIC, run
+from tests.ablation.test_comparability import study as study_of_facts
+from tests.ablation.test_factors import Row
 
 #: Noise of the twelve runs of ``study``, the same in each test.
 NOISE = [0.004, -0.006, 0.001, 0.005, -0.003, -0.002, 0.006, -0.001, -0.004, 0.002, 0.003, -0.005]
+
+
+LOSS = Metric(METRIC, "min", None)
 
 
 def study(seeds=range(3), steps=lambda seed: 1000):
@@ -20,7 +29,7 @@ def study(seeds=range(3), steps=lambda seed: 1000):
                 made = run(
                     {"positions": positions, "attention": attention},
                     seed,
-                    2.0 + shift + 0.05 * seed + NOISE[len(runs)],
+                    2.0 + shift + 0.05 * seed + NOISE[len(runs) % len(NOISE)],
                     metrics={
                         "params/total": total,
                         "params/trainable": total,
@@ -37,8 +46,8 @@ def study(seeds=range(3), steps=lambda seed: 1000):
     return runs, configs
 
 
-def report_of(runs, configs, **options):
-    return build_report("made-up", runs, configs, METRIC, "min", volatile=["trainer.devices"], **options)
+def report_of(runs, configs, metric=LOSS, **options):
+    return build_report("made-up", runs, configs, metric, volatile=["trainer.devices"], **options)
 
 
 def test_a_full_study():
@@ -57,9 +66,15 @@ def test_a_full_study():
     assert [row.mean for row in report.combinations] == sorted(row.mean for row in report.combinations)
     assert (report.num_runs, report.num_seeds, report.unfinished) == (12, 3, ())
     (real,) = report.settled
-    assert real.startswith("positions=rope is better than none: best/val/loss is 0.1997 lower (0.1")
+    assert re.fullmatch(
+        r"positions: rope − none = -0\.2\d*, 95 % -0\.2\d+ to -0\.1\d+ over 3 seeds \(lower at 3 of 3\): better\.", real
+    )
     (unsettled,) = report.unsettled
-    assert unsettled.startswith("attention=gqa against mha is inconclusive: between -0.0")
+    assert re.fullmatch(
+        r"attention: gqa − mha = 0\.000, 95 % -0\.\d+ to \+0\.\d+ over 3 seeds: not settled, at most 0\.\d+ either way;"
+        r" with 3 seeds only differences above about 0\.\d+ show\.",
+        unsettled,
+    )
     assert report.differences == ("attention=gqa has 5.9 % fewer parameters than mha (3.02 M against 3.21 M).",)
     assert report.untested == report.cautions == ()
 
@@ -75,7 +90,7 @@ def test_combinations_hold_mean_and_spread_over_seeds():
 
 def test_large_values_first_where_they_are_good():
     runs, configs = study()
-    report = build_report("made-up", runs, configs, METRIC, "max", volatile=["trainer.devices"])
+    report = report_of(runs, configs, Metric(METRIC, "max", None))
     assert report.combinations[0].levels["positions"] == "none"
     assert report.effects[0].verdict == "worse"
 
@@ -87,16 +102,25 @@ def test_failed_and_missing_runs_are_listed_with_their_reason():
     undefined = run({"positions": "none", "attention": "mha"}, 0, math.nan)
     killed = run({"positions": "none", "attention": "mha"}, 1, None, status="KILLED")
     running = run({"positions": "none", "attention": "mha"}, 2, None, status="RUNNING")
-    report = report_of([*runs[3:8], *runs[9:11], failed, undefined, killed, running], configs)
-    assert {(*entry.levels.values(), entry.seed): entry.reason for entry in report.unfinished} == {
-        ("rope", "gqa", 2): "MemoryError: no room for this",
-        ("none", "mha", 0): "best/val/loss is nan",
-        ("none", "mha", 1): "killed, no reason recorded",
-        ("none", "mha", 2): "still running, or cut off",
-        ("rope", "mha", 2): "not run",
+    rows = [Row(made.identity, f"run {made.run_id}", made.seed, made.choices) for made in runs[3:9]]
+    report = report_of([*runs[3:8], *runs[9:11], failed, undefined, killed, running], configs, rows=rows)
+    assert {entry.name: entry.reason for entry in report.unfinished} == {
+        "positions=rope attention=gqa seed=2": "MemoryError: no room for this",
+        "positions=none attention=mha seed=0": "best/val/loss is nan",
+        "positions=none attention=mha seed=1": "killed, no reason recorded",
+        "positions=none attention=mha seed=2": "still running, or cut off",
+        f"run {runs[8].run_id}": "not run",
     }
     assert report.num_runs == 12
     assert sum(row.num_seeds for row in report.combinations) == 7
+
+
+def test_what_nobody_asked_for_is_not_missing():
+    runs, configs = study()
+    grown, more = study(seeds=[3, 4])
+    # The study is grown by two seeds for gqa alone.
+    report = report_of([*runs, *(made for made in grown if made.choices["attention"] == "gqa")], configs | more)
+    assert (report.num_runs, report.unfinished) == (16, ())
 
 
 def test_failed_run_that_was_done_again_is_not_missing():
@@ -108,7 +132,7 @@ def test_failed_run_that_was_done_again_is_not_missing():
 def test_changed_setting_is_flagged_and_not_averaged():
     runs, configs = study(steps=lambda seed: 2000 if seed == 2 else 1000)
     report = report_of(runs, configs)
-    (caution,) = report.cautions
+    caution = report.cautions[0]
     assert caution.startswith("Changed without being swept: trainer.max_steps (1000 in 8 runs, 2000 in 4 runs).")
     assert len(report.combinations) == 8
     assert {row.levels["trainer.max_steps"] for row in report.combinations} == {"1000", "2000"}
@@ -201,8 +225,11 @@ def test_interaction_is_told_with_its_sizes():
             made.metrics[METRIC] -= 0.3
     report = report_of(runs, configs)
     (sentence,) = report.interplay
-    assert sentence.startswith("The effect of positions depends on attention (p < 0.001): rope against none is -0.19")
-    assert " with mha and -0.5" in sentence
+    assert re.fullmatch(
+        r"The effect of positions depends on attention \(p < 0\.001\): rope − none is -0\.19\d+ with mha and -0\.5\d+ "
+        r"with gqa\.",
+        sentence,
+    )
 
 
 def test_interaction_beside_the_baseline_is_told_without_sizes():
@@ -213,7 +240,8 @@ def test_interaction_beside_the_baseline_is_told_without_sizes():
         for number, (attention, norm, level) in enumerate(cells)
         for seed in range(3)
     ]
-    assert report_of(runs, {}).interplay == ("The effect of attention depends on norm (p < 0.001).",)
+    (sentence,) = report_of(runs, {}).interplay
+    assert re.fullmatch(r"The effect of attention depends on norm \(p < 0\.001\)\.", sentence)
 
 
 def test_provenance():
@@ -236,9 +264,8 @@ def test_runs_that_ignore_the_seed_are_suspected():
     for made in runs:
         made.metrics[METRIC] = 1.0 + (made.choices["positions"] == "rope")
     report = report_of(runs, configs)
-    assert report.cautions == (
-        "Differences are the same to the last digit for every seed: check what the seed changes.",
-    )
+    (sentence,) = report.unsettled
+    assert sentence.startswith("positions: rope − none = +1") and "the same to the last digit at every seed" in sentence
     assert report.untested == ("attention=gqa and mha give exactly the same values: does the option reach the model?",)
 
 
@@ -250,18 +277,119 @@ def test_combination_that_diverges_is_named():
     assert caution.startswith("positions=none attention=mha varies far more between seeds than the rest (")
 
 
-def test_metric_that_no_run_has():
-    runs, configs = study()
-    with pytest.raises(ConfigError) as error:
-        build_report("made-up", runs, configs, "best/val/los", "min")
-    assert str(error.value).startswith(
-        "metric: none of the 12 finished runs has 'best/val/los'. Did you mean 'best/val/loss'? Metrics: best/val/loss,"
-    )
-
-
-def test_unknown_baseline_and_direction():
+def test_unknown_baseline():
     runs, configs = study()
     with pytest.raises(ConfigError, match=r"baselines\.positions: 'alibi' is none of its levels"):
         report_of(runs, configs, baselines={"positions": "alibi"})
-    with pytest.raises(ConfigError, match="direction: 'down'"):
-        build_report("made-up", runs, configs, METRIC, "down")
+
+
+def test_effect_that_changes_sign_depends_and_that_comes_first():
+    runs, configs = study(seeds=range(5))
+    for place, made in enumerate(runs):
+        rope, gqa = made.choices["positions"] == "rope", made.choices["attention"] == "gqa"
+        made.metrics[METRIC] = 2.0 + 0.05 * made.seed + rope * (0.3 if gqa else -0.2) - 0.1 * gqa + NOISE[place % 12]
+    report = report_of(runs, configs)
+    assert [effect.verdict for effect in report.effects] == ["depends on attention", "depends on positions"]
+    assert re.fullmatch(
+        r"positions: rope − none depends on attention: -0\.2\d* with mha and \+0\.3\d* with gqa \(p .*\)\. "
+        r"An average over attention describes none of them\.",
+        report.dependent[0],
+    )
+    assert report.settled == report.unsettled == ()
+
+
+def test_levels_that_lost_runs_are_told_and_not_called_better():
+    runs, configs = study()
+    for made in runs:
+        if made.choices["positions"] == "rope" and made.choices["attention"] == "gqa" and made.seed == 1:
+            made.metrics[METRIC] = math.nan
+    report = report_of(runs, configs)
+    rope = report.effects[0]
+    assert (rope.level, rope.verdict) == ("rope", "inconclusive: diverged at 1 of 6 runs")
+    assert report.lost == ("positions=rope diverged at 1 of 6 runs.", "attention=gqa diverged at 1 of 6 runs.")
+    assert report.settled == ()
+
+
+def test_level_that_always_diverged_is_worse():
+    runs, configs = study()
+    for made in runs:
+        if made.choices["positions"] == "rope":
+            made.metrics[METRIC] = math.nan
+    report = report_of(runs, configs)
+    verdicts = {effect.level: effect.verdict for effect in report.effects}
+    assert verdicts == {"rope": "worse: diverged", "gqa": "inconclusive"}
+
+
+def test_undefined_numbers_on_the_way_are_told():
+    runs, configs = study()
+    runs[2].tags[tags.NONFINITE] = "train/loss@70"
+    (caution,) = report_of(runs, configs).cautions
+    assert caution == (
+        f"Infinite or undefined numbers occurred before the end in 1 run: {runs[2].name} (train/loss at step 70)."
+    )
+
+
+def test_values_that_cannot_be_compared_are_judged_by_another_metric_or_not_at_all():
+    runs = study_of_facts("tokenizer", ["validation_data"], tokenizer=(1, 2))
+    for place, made in enumerate(runs):
+        made.metrics["last/bits_per_byte"] = 1.0 + 0.1 * place
+    metric = choose_metric(runs)
+    switched = report_of(runs, {}, metric, may_switch=True)
+    assert switched.metric == "last/bits_per_byte" and switched.effects[0].estimate == pytest.approx(0.2)
+    assert switched.cautions[0].endswith("last/bits_per_byte can be compared. It is used here.")
+    asked = report_of(runs, {}, metric)
+    assert (asked.effects[0].verdict, asked.effects[0].estimate) == ("not comparable", None)
+    assert asked.untested[0].endswith("last/bits_per_byte can be compared.")
+    absolute = report_of(runs, {}, metric, may_switch=True, margin=Margin.parse("0.01"))
+    assert absolute.effects[0].margin is None
+    assert "The margin of 0.01 is one of last/loss and is not used." in absolute.cautions
+    assert report_of(runs, {}, metric, may_switch=True, margin=Margin.parse("1%")).effects[0].margin is not None
+
+
+def test_the_test_split_stands_beside_the_verdict_and_never_decides():
+    runs, configs = study()
+    metric = Metric("last/loss", "min", None)
+    for made in runs:
+        made.metrics["last/loss"] = made.metrics[METRIC]
+        made.metrics["last_test/loss"] = 5.0 + 0.3 * (made.choices["positions"] == "rope") + 0.01 * made.seed**2
+    report = report_of(runs, configs, metric)
+    assert report.test_metric == "last_test/loss" and report.test_effects[0].estimate == pytest.approx(0.3)
+    assert report.effects[0].verdict == "better"
+    assert "positions=rope: the test split has the other sign." in report.on_test
+
+
+def test_facts_that_differ_between_seeds_are_told_and_split_nothing():
+    runs, configs = study()
+    for made in runs:
+        made.params["facts.torch"] = "2.13" if made.seed < 2 else "2.14"
+    report = report_of(runs, configs)
+    assert len(report.combinations) == 4
+    assert report.cautions == (
+        "the version of torch differs between seeds: 2.13 for seeds 0 and 1 and 2.14 for seed 2. Every comparison is "
+        "within a seed.",
+    )
+
+
+def test_one_learning_rate_for_all_arms_is_told():
+    runs, configs = study()
+    for config in configs.values():
+        config["optimizer"] = {"lr": 0.01}
+    assert report_of(runs, configs).cautions == ("optimizer.lr = 0.01 for all arms, not tuned for each.",)
+
+
+def test_aliased_factors_are_judged_together():
+    runs, configs = study()
+    runs = [replace(made, choices={"a": made.choices["positions"], "b": made.choices["positions"]}) for made in runs]
+    report = report_of(runs[:9], configs)
+    assert [(effect.factor, effect.level) for effect in report.effects] == [("a + b", "rope + rope")]
+    assert any(caution.startswith("a and b always changed together") for caution in report.cautions)
+
+
+def test_looks_before_are_counted():
+    runs, configs = study(seeds=range(5))
+    for place, made in enumerate(runs):
+        made.metrics[METRIC] = 2.0 + NOISE[place % 12]
+    first, second = report_of(runs, configs), report_of(runs, configs, looks=[3])
+    assert (first.look.number, second.look.number) == (1, 2)
+    assert second.effects[0].high - second.effects[0].low > first.effects[0].high - first.effects[0].low
+    assert "95 % over 2 looks" in second.unsettled[0]

@@ -4,26 +4,31 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-import statsmodels.api as sm
-import statsmodels.formula.api as smf
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.power import TTestPower
+from statsmodels.stats.weightstats import ttost_paired
 
+from lightning_tx.ablation.looks import look_at
+from lightning_tx.ablation.power import MOST_SEEDS
 from lightning_tx.ablation.statistics import (
     BETTER,
+    EQUIVALENT,
     IDENTICAL,
     INCONCLUSIVE,
-    MOST_MORE_SEEDS,
     NO_SHARED_SEED,
+    NO_SPREAD,
+    NOT_COMPARABLE,
     NOT_MATCHED,
     ONE_SEED,
     WORSE,
+    current_look,
     effects,
     holm,
 )
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.margin import Margin
 from tests.ablation.studies import grid, noisy, table
+from tests.ablation.test_clustered import read
 
 TWO_BY_THREE = {"attention": ["mha", "gqa"], "positions": ["none", "sinusoidal", "rope"]}
 
@@ -45,36 +50,50 @@ def test_two_levels_of_one_factor_are_the_paired_t_test():
     assert effect.num_pairs == 6
 
 
-def test_balanced_study_agrees_with_the_analysis_of_variance():
-    rows = noisy(TWO_BY_THREE, 3, {("positions", "rope"): -2.0}, seed=5)
-    anova = sm.stats.anova_lm(smf.ols("value ~ C(attention) * C(positions) + C(seed)", rows).fit())
-    degrees, error = anova.loc["Residual", "df"], anova.loc["Residual", "mean_sq"]
-    assert degrees == (6 - 1) * (3 - 1)
+def test_balanced_study_is_the_t_test_over_each_seeds_contrast():
+    rows = noisy(TWO_BY_THREE, 4, {("positions", "rope"): -2.0}, seed=5)
     found = {(effect.factor, effect.level): effect for effect in effects(rows, list(TWO_BY_THREE), "min")}
+    for factor, level, baseline in (
+        ("positions", "sinusoidal", "none"),
+        ("positions", "rope", "none"),
+        ("attention", "gqa", "mha"),
+    ):
+        means = rows.pivot_table(index="seed", columns=factor, values="value")
+        reference = stats.ttest_1samp(means[level] - means[baseline], 0)
+        interval = reference.confidence_interval(0.95)
+        effect = found[factor, level]
+        assert effect.p_value == pytest.approx(reference.pvalue)
+        assert (effect.low, effect.high) == pytest.approx((interval.low, interval.high))
+        assert (effect.degrees, effect.num_seeds) == (pytest.approx(3), 4)
+        own = means[level] - means[baseline]
+        assert effect.num_agreeing == (own * effect.estimate > 0).sum()
+    assert found["positions", "rope"].num_pairs == 8
+    assert found["attention", "gqa"].num_pairs == 12
 
-    for level in ("sinusoidal", "rope"):
-        effect = found["positions", level]
-        means = rows.groupby("positions").value.mean()
-        spread = math.sqrt(error * 2 / (2 * 3))
-        assert effect.estimate == pytest.approx(means[level] - means["none"])
-        assert effect.high - effect.estimate == pytest.approx(stats.t.ppf(0.975, degrees) * spread)
-        assert effect.num_pairs == 6
-    # With two levels the contrast is the factor's whole F-test.
-    assert found["attention", "gqa"].p_value == pytest.approx(anova.loc["C(attention)", "PR(>F)"])
+
+def test_missing_runs_agree_with_clubsandwich_and_emmeans():
+    # linear_contrast(lm(value ~ 0 + cell + seed), vcov = "CR2", cluster = seed, test = "Satterthwaite"); the estimates
+    # are emmeans' (equal weights) as well.
+    expected = {
+        ("positions", "rope"): (-0.082209490329741, -0.152101277134715, -0.0123177035247674),
+        ("positions", "sin"): (0.00995109464172472, -0.129005906656008, 0.148908095939457),
+        ("attention", "gqa"): (0.0316037719298237, -0.116593206750631, 0.179800750610278),
+    }
+    found = effects(read("unbalanced.csv"), ["positions", "attention"], "min")
+    assert {(effect.factor, effect.level) for effect in found} == set(expected)
+    for effect in found:
+        assert (effect.estimate, effect.low, effect.high) == pytest.approx(
+            expected[effect.factor, effect.level], rel=1e-8
+        )
 
 
-def test_missing_runs_agree_with_a_contrast_in_the_formula_model():
-    rows = noisy(TWO_BY_THREE, 4, {("attention", "gqa"): 1.0}, seed=7).drop(index=[0, 5, 6, 17])
-    rows["cell"] = rows.attention + "_" + rows.positions
-    fitted = smf.ols("value ~ C(cell) - 1 + C(seed)", rows).fit()
-    contrast = " + ".join(
-        f"C(cell)[gqa_{positions}] - C(cell)[mha_{positions}]" for positions in TWO_BY_THREE["positions"]
-    )
-    reference = fitted.t_test(f"({contrast}) / 3 = 0")
-    effect = next(effect for effect in effects(rows, list(TWO_BY_THREE), "min") if effect.factor == "attention")
-    assert effect.estimate == pytest.approx(reference.effect.item())
-    assert effect.p_value == pytest.approx(reference.pvalue.item())
-    assert [effect.low, effect.high] == pytest.approx(reference.conf_int()[0].tolist())
+def test_values_that_a_useless_knob_repeats_add_nothing():
+    rows = noisy({"norm": ["layernorm", "rmsnorm"]}, 3, {("norm", "rmsnorm"): 2.0}, seed=3)
+    again = pd.concat([rows.assign(knob="on"), rows.assign(knob="off")])
+    alone, repeated = only(effects(rows, ["norm"], "min")), effects(again, ["norm", "knob"], "min")
+    assert repeated[0].p_value == pytest.approx(alone.p_value)
+    assert (repeated[0].low, repeated[0].high) == pytest.approx((alone.low, alone.high))
+    assert repeated[1].verdict == IDENTICAL
 
 
 def test_only_combinations_that_ran_with_both_levels_count():
@@ -85,21 +104,6 @@ def test_only_combinations_that_ran_with_both_levels_count():
     # Averaging all of gqa against all of mha would give 3.
     assert effect.estimate == pytest.approx(1.0)
     assert effect.num_pairs == 2
-
-
-def test_coverage_and_false_alarms_over_simulated_studies():
-    truth = {("positions", "sinusoidal"): 0.5, ("positions", "rope"): -0.4, ("attention", "gqa"): 0.1}
-    num_studies, covered, intervals, alarms = 300, 0, 0, 0
-    for number in range(num_studies):
-        null = noisy(TWO_BY_THREE, 3, noise=0.1, blocks=5.0, seed=number)
-        shift = sum((null[factor] == level) * size for (factor, level), size in truth.items())
-        for effect in effects(null.assign(value=null.value + shift), list(TWO_BY_THREE), "min"):
-            intervals += 1
-            covered += effect.low <= truth[effect.factor, effect.level] <= effect.high
-        alarms += any(effect.settled for effect in effects(null, list(TWO_BY_THREE), "min"))
-    # Two standard errors of a share of 300 studies.
-    assert covered / intervals == pytest.approx(0.95, abs=0.025)
-    assert alarms / num_studies < 0.05 + 0.025
 
 
 def test_seeds_are_blocks():
@@ -134,48 +138,76 @@ def test_verdict_goes_by_the_corrected_p_value():
     assert [e.p_corrected for e in found] == pytest.approx(multipletests([e.p_value for e in found], method="holm")[1])
 
 
-def test_number_of_seeds_needed_agrees_with_a_power_analysis():
-    differences = np.array([0.9, -0.6, 0.5, 0.3])
-    rows = grid({"norm": ["layernorm", "rmsnorm"]}, range(4))
-    effect = only(effects(table(rows, [0.0] * 4 + differences.tolist()), ["norm"], "min"))
-    size = differences.mean() / differences.std(ddof=1)
-    needed = math.ceil(TTestPower().solve_power(effect_size=size, power=0.8, alpha=0.05, alternative="two-sided"))
-    assert effect.verdict == INCONCLUSIVE
-    assert effect.more_seeds == needed - 4
+def test_margin_makes_small_effects_equivalent_as_statsmodels_does():
+    rows = noisy({"norm": ["layernorm", "rmsnorm"]}, 8, seed=2)
+    effect = only(effects(rows, ["norm"], "min", margin=Margin.parse("1.5")))
+    a, b = (rows[rows.norm == level].value.to_numpy() for level in ("rmsnorm", "layernorm"))
+    assert effect.p_equivalent == pytest.approx(ttost_paired(a, b, -1.5, 1.5)[0], rel=1e-8)
+    assert effect.p_equivalent < look_at([8]).verdict
+    assert effect.verdict == EQUIVALENT and effect.settled
+    assert only(effects(rows, ["norm"], "min", margin=Margin.parse("0.1"))).verdict == INCONCLUSIVE
 
 
-def test_number_of_seeds_needed_counts_the_comparisons_that_are_open():
-    rows = noisy({"norm": ["a", "b", "c"]}, 4, {("norm", "b"): 1.0, ("norm", "c"): -1.0}, seed=11)
-    found = effects(rows, ["norm"], "min")
-    assert [effect.verdict for effect in found] == [INCONCLUSIVE] * 2
-    random = np.random.default_rng(0)
-    for effect in found:
-        error = (effect.high - effect.low) / 2 / stats.t.ppf(0.975, (3 - 1) * (4 - 1))
-
-        def power(more, effect=effect, error=error):
-            num_seeds = 4 + more
-            degrees = (3 - 1) * (num_seeds - 1)
-            scale = np.sqrt(random.chisquare(degrees, 200_000) / degrees)
-            t_values = (random.normal(size=200_000) + abs(effect.estimate) / error * (num_seeds / 4) ** 0.5) / scale
-            return (t_values > stats.t.ppf(1 - 0.05 / 2 / 2, degrees)).mean()
-
-        assert effect.more_seeds > 1
-        assert power(effect.more_seeds) > 0.8 - 0.005
-        assert power(effect.more_seeds - 1) < 0.8 + 0.005
+def test_margin_in_percent_is_one_of_the_baselines_value():
+    rows = noisy({"norm": ["layernorm", "rmsnorm"]}, 4, seed=2)
+    rows["value"] += 50
+    effect = only(effects(rows, ["norm"], "min", margin=Margin.parse("2%")))
+    assert effect.margin == pytest.approx(0.02 * rows[rows.norm == "layernorm"].value.mean())
 
 
-def test_number_of_seeds_needed_is_capped():
-    rows = grid({"norm": ["layernorm", "rmsnorm"]}, range(3))
-    found = only(effects(table(rows, [0, 0, 0, 1.0, -1.0, 0.001]), ["norm"], "min"))
-    assert found.more_seeds == MOST_MORE_SEEDS + 1
-    no_difference = only(effects(table(rows, [0, 0, 0, 1.0, -1.0, 0.0]), ["norm"], "min"))
-    assert (no_difference.estimate, no_difference.p_value) == (0.0, 1.0)
-    assert no_difference.more_seeds == MOST_MORE_SEEDS + 1
+def test_real_difference_inside_the_margin_is_equivalent_and_one_beyond_it_is_not():
+    rows = noisy({"norm": ["layernorm", "rmsnorm"]}, 6, {("norm", "rmsnorm"): 1.0}, noise=0.05, seed=2)
+    assert only(effects(rows, ["norm"], "min")).verdict == WORSE
+    assert only(effects(rows, ["norm"], "min", margin=Margin.parse("2.0"))).verdict == EQUIVALENT
+    assert only(effects(rows, ["norm"], "min", margin=Margin.parse("0.5"))).verdict == WORSE
 
 
-def test_settled_effects_need_no_more_seeds():
-    rows = noisy({"norm": ["layernorm", "rmsnorm"]}, 4, {("norm", "rmsnorm"): 9.0}, noise=0.1)
-    assert only(effects(rows, ["norm"], "min")).more_seeds is None
+def test_what_can_be_found_does_not_depend_on_what_was_found():
+    rows = noisy({"norm": ["layernorm", "rmsnorm"]}, 5, seed=11)
+    small = only(effects(rows, ["norm"], "min", margin=Margin.parse("1")))
+    rows["value"] += 0.4 * (rows.norm == "rmsnorm")
+    large = only(effects(rows, ["norm"], "min", margin=Margin.parse("1")))
+    assert small.detectable == pytest.approx(large.detectable)
+    assert small.seeds_needed == large.seeds_needed > 5
+
+
+def test_seeds_needed_have_an_end_and_need_a_margin():
+    rows = noisy({"norm": ["layernorm", "rmsnorm"]}, 4, seed=11)
+    assert only(effects(rows, ["norm"], "min")).seeds_needed is None
+    assert only(effects(rows, ["norm"], "min", margin=Margin.parse("1e-4"))).seeds_needed == MOST_SEEDS + 1
+
+
+def test_looks_before_this_one_widen_intervals_and_verdicts():
+    rows = noisy({"norm": ["layernorm", "rmsnorm"]}, 8, seed=4)
+    first, later = (only(effects(rows, ["norm"], "min", looks=looks)) for looks in ([], [3, 5]))
+    assert later.p_value == first.p_value
+    level = look_at([3, 5, 8]).verdict
+    half = stats.t.isf(level / 2, 7) * later.error
+    assert (later.high - later.low) / 2 == pytest.approx(half)
+    assert half > (first.high - first.low) / 2
+
+
+def test_looking_again_at_the_same_seeds_costs_nothing():
+    assert current_look([5], 5) == current_look([], 5)
+    assert current_look([3, 5], 5) == current_look([3], 5)
+    # A run that was deleted since does not give a look back.
+    assert current_look([3, 5], 4) == look_at([3, 5])
+
+
+def test_levels_that_cannot_be_compared_take_no_part():
+    rows = noisy({"tokenizer": ["bpe", "byte"], "norm": ["layernorm", "rmsnorm"]}, 4, seed=4)
+    byte, norm = effects(rows, ["tokenizer", "norm"], "min", not_comparable=[("tokenizer", "byte")])
+    assert (byte.verdict, byte.estimate, byte.p_value) == (NOT_COMPARABLE, None, None)
+    assert norm.p_corrected == norm.p_value
+
+
+def test_contexts_are_told():
+    rows = noisy(TWO_BY_THREE, 3, seed=1)
+    rows = rows[~((rows.attention == "gqa") & (rows.positions == "rope"))]
+    found = {effect.level: dict(effect.contexts) for effect in effects(rows, list(TWO_BY_THREE), "min")}
+    assert found["rope"] == {"attention": ("mha",)}
+    assert found["sinusoidal"] == {"attention": ("mha", "gqa")}
+    assert found["gqa"] == {"positions": ("none", "sinusoidal")}
 
 
 def test_one_seed_gives_an_estimate_and_no_interval():
@@ -183,25 +215,32 @@ def test_one_seed_gives_an_estimate_and_no_interval():
     assert {effect.verdict for effect in found} == {ONE_SEED}
     for effect in found:
         assert math.isfinite(effect.estimate)
-        assert (effect.low, effect.high, effect.p_value, effect.p_corrected, effect.more_seeds) == (None,) * 5
+        assert (effect.low, effect.high, effect.p_value, effect.p_corrected, effect.seeds_needed) == (None,) * 5
 
 
 def test_values_that_do_not_vary_over_seeds():
     rows = grid({"norm": ["layernorm", "rmsnorm", "none"]}, range(3))
-    values = [0.1] * 3 + [0.1] * 3 + [0.3] * 3
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        same, other = effects(table(rows, values), ["norm"], "max")
-    assert (same.verdict, same.estimate, same.low, same.high, same.p_value) == (IDENTICAL, 0.0, 0.0, 0.0, 1.0)
-    assert (other.verdict, other.p_value) == (BETTER, 0.0)
-    assert other.low == other.estimate == other.high == pytest.approx(0.2)
+        same, other = effects(table(rows, [0.1] * 3 + [0.1] * 3 + [0.3] * 3), ["norm"], "max")
+    assert (same.verdict, same.estimate, same.p_value) == (IDENTICAL, 0.0, None)
+    assert (other.verdict, other.estimate, other.low, other.high) == (NO_SPREAD, pytest.approx(0.2), None, None)
+    # All that three equal signs say.
+    assert other.p_value == 0.25
 
 
-def test_constant_shift_over_seeds_that_vary_is_settled_without_noise():
-    rows = grid({"norm": ["layernorm", "rmsnorm"]}, range(3))
-    effect = only(effects(table(rows, [1.1, 2.2, 3.3, 1.4, 2.5, 3.6]), ["norm"], "min"))
-    assert effect.verdict == WORSE
-    assert effect.estimate == pytest.approx(0.3)
+def test_two_seeds_never_settle_anything():
+    rows = grid({"norm": ["layernorm", "rmsnorm"]}, range(2))
+    equal = only(effects(table(rows, [1.0, 2.0, 9.0, 10.0]), ["norm"], "min"))
+    assert (equal.verdict, equal.p_value) == (NO_SPREAD, 0.5)
+    close = only(effects(table(rows, [1.0, 2.0, 9.0, 10.0000001]), ["norm"], "min"))
+    assert 0 < close.p_value < 1e-6 and close.verdict == INCONCLUSIVE
+
+
+def test_the_same_difference_at_eight_seeds_is_settled_by_its_signs():
+    rows = grid({"layers": ["1", "2"]}, range(8))
+    effect = only(effects(table(rows, [0.0] * 8 + [1.0] * 8), ["layers"], "max"))
+    assert (effect.verdict, effect.p_value, effect.num_agreeing) == (BETTER, 0.5**7, 8)
 
 
 def test_large_values_keep_their_digits():

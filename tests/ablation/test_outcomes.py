@@ -1,0 +1,63 @@
+import math
+
+import pytest
+
+from lightning_tx.ablation.factors import find_factors
+from lightning_tx.ablation.outcomes import BETTER_DIVERGED, WORSE_DIVERGED, losses, outcome_of
+from lightning_tx.ablation.statistics import BETTER, EQUIVALENT, NOT_MATCHED, WORSE, Effect
+from lightning_tx.tracking import tags
+from tests.ablation.studies import METRIC, run
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "reason", "outcome"),
+    [
+        (1.0, "FINISHED", "", "finished"),
+        (math.nan, "FINISHED", "", "diverged"),
+        (math.inf, "FINISHED", "", "diverged"),
+        (None, "FAILED", "diverged at step 7", "diverged"),
+        (None, "FAILED", "MemoryError: no room", "failed"),
+        (None, "KILLED", "stopped by SIGTERM", "killed"),
+        (None, "RUNNING", "", "running"),
+    ],
+)
+def test_what_becomes_of_a_run(value, status, reason, outcome):
+    made = run({}, 0, value, status=status, tags={tags.REASON: reason} if reason else None)
+    assert outcome_of(made, METRIC) == outcome
+
+
+def study(*rates):
+    """One factor, lr, with a value or none for each seed."""
+    runs = [run({"lr": lr}, seed, value) for lr, values in rates for seed, value in enumerate(values)]
+    factors = find_factors(runs)
+    return losses(runs, factors, {"lr": rates[0][0]}, METRIC)
+
+
+def judged(lost, verdict, level="0.1", baseline="0.01"):
+    return lost.judge(Effect("lr", level, baseline, verdict)).verdict
+
+
+def test_level_that_lost_runs_its_baseline_kept_is_not_better():
+    lost = study(("0.01", [1, 1, 1]), ("0.1", [1, math.nan, 1]))
+    assert judged(lost, BETTER) == judged(lost, EQUIVALENT) == "inconclusive: diverged at 1 of 3 runs"
+    assert judged(lost, WORSE) == WORSE
+    assert lost.sentences() == ["lr=0.1 diverged at 1 of 3 runs."]
+
+
+def test_level_that_diverged_always_is_worse_and_a_baseline_that_did_is_beaten():
+    gone = [math.nan] * 3
+    assert judged(study(("0.01", [1, 1, 1]), ("0.1", gone)), NOT_MATCHED) == WORSE_DIVERGED
+    assert judged(study(("0.01", gone), ("0.1", [1, 1, 1])), NOT_MATCHED) == BETTER_DIVERGED
+    assert judged(study(("0.01", gone), ("0.1", gone)), NOT_MATCHED) == NOT_MATCHED
+
+
+def test_runs_that_the_baseline_lost_too_cost_nothing():
+    lost = study(("0.01", [math.nan, 1, 1]), ("0.1", [math.nan, 1, 1]))
+    assert judged(lost, BETTER) == BETTER
+
+
+def test_a_failed_run_that_was_done_again_is_not_lost():
+    failed, done = run({"lr": "0.1"}, 0, None, status="FAILED"), run({"lr": "0.1"}, 0, 1.0)
+    base = run({"lr": "0.01"}, 0, 1.0)
+    for runs in ([base, failed, done], [base, done, failed]):
+        assert losses(runs, find_factors(runs), {"lr": "0.01"}, METRIC).sentences() == []
