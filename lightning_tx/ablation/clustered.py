@@ -88,6 +88,8 @@ class ClusteredFit:
     def joint(self, weights: NDArray[np.float64]) -> Joint | None:
         """Whether all contrasts, shape [contrasts, columns], are zero; None where the clusters are too few to tell."""
         size = len(weights)
+        if size >= self._num_clusters:
+            return None
         adjusted = np.stack([self._adjusted(row) for row in weights])
         products = np.array([[self._products(a, b) for b in adjusted] for a in adjusted])
         expected = np.trace(products, axis1=2, axis2=3)

@@ -148,11 +148,8 @@ def _effects(report: Report, columns: Sequence[str], bar: int) -> Table:
         table.add_column(title, overflow="fold")
     table.add_column("effect", justify="right", no_wrap=True)
     if with_interval:
-        table.add_column(
-            f"{confidence(report.look)} interval" if report.look.number == 1 else confidence(report.look),
-            justify="center",
-            no_wrap=True,
-        )
+        title = f"{confidence(report.look)} interval" if report.look.number == 1 else confidence(report.look)
+        table.add_column(title, justify="center", no_wrap=True)
     if with_bar:
         left, right = ("better", "worse") if report.direction == "min" else ("worse", "better")
         table.add_column(f"{left}{right:>{bar - len(left)}}" if bar else "", no_wrap=True, header_style="dim")
