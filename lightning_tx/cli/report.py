@@ -65,18 +65,19 @@ def print_report(
     from lightning_tx.ablation.report import build_report
     from lightning_tx.ablation.statistics import Direction
     from lightning_tx.ablation.terminal import to_rich
+    from lightning_tx.tracking import tags
 
     runs = study.runs()
     if not runs:
         raise ConfigError(f"study: {study.name!r} has no runs.")
-    tags = runs[0].tags
-    more = maximise if metric else tags["ltx.direction"] == "max"
+    recorded = runs[0].tags
+    more = maximise if metric else recorded[tags.DIRECTION] == "max"
     direction: Direction = "max" if more else "min"
-    metric = metric or tags["ltx.metric"]
+    metric = metric or recorded[tags.METRIC]
     measured = {name for run in runs for name in run.metrics}
     if metric not in measured and any(run.finished for run in runs):
         raise ConfigError(f"--metric: no run has {metric!r}.{nearest(metric, measured)} Metrics: {choices(measured)}.")
-    configs = {run.run_id: study.store.config(run.run_id) for run in runs}
+    configs = study.store.configs(runs)
     report = build_report(study.name, runs, configs, metric, direction, baselines, VOLATILE)
     out.print("", to_rich(report), sep="\n")
     for name, text in {"report.md": to_markdown(report), **to_csv(report)}.items():
