@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,8 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.data.base import Splits
 from lightning_tx.loading import LoadedRun
 from lightning_tx.tasks.base import Task, WithOutputs
-from lightning_tx.tracking.environment import environment, git_state
+from lightning_tx.tracking.code import code_digest, code_state
+from lightning_tx.tracking.environment import environment
 from lightning_tx.tracking.store import Point, Store
 from lightning_tx.training.options import TrainerOptions
 
@@ -73,12 +74,12 @@ def evaluate(
     """
     options, task = _checked(config)
     splits: Splits[Any] = registry.create("data", config["data"]).load(cache)
-    recorded = loaded.record.params.get("data_digest", "none recorded")
+    recorded = loaded.record.facts.get("data", "none recorded")
     own_data = splits.digest == recorded
     if not own_data and not other_data:
         raise ConfigError(
-            f"data: the digest of these data is {splits.digest}, but the run was trained on others (data_digest "
-            f"{recorded}). To score it on these all the same, say --other-data."
+            f"data: the digest of these data is {splits.digest}, but the run was trained on others ({recorded}). "
+            "To score it on these all the same, say --other-data."
         )
     model = loaded.model
     corpus = task.prepare(splits, loaded.tokenizers, cache)
@@ -171,6 +172,9 @@ def facts(evaluation: Evaluation) -> dict[str, Any]:
         "data_digest": evaluation.data_digest,
         "own_data": evaluation.own_data,
         "config": evaluation.config,
-        "code": asdict(state) if (state := git_state(Path.cwd())) else None,
+        "code": {
+            "digest": code_digest(),
+            **({"commit": state.commit, "dirty": state.dirty} if (state := code_state()) else {}),
+        },
         "environment": environment(),
     }

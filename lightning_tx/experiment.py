@@ -1,7 +1,7 @@
 """Floor 4: from a plain dict to a checked, trained and recorded run.
 
 A config is data: nested plain values, one key a group with ``name`` and the component's options, plus ``trainer``,
-``seed``, ``root``, ``study``, ``init_from`` and ``plugins``.
+``seed``, ``root``, ``study``, ``margin``, ``init_from`` and ``plugins``.
 """
 
 import sys
@@ -17,6 +17,9 @@ from lightning_tx import plugins
 from lightning_tx.ablation.identity import VOLATILE, identity
 from lightning_tx.core import plugin_files, registry
 from lightning_tx.core.errors import ConfigError, choices, naming, nearest
+from lightning_tx.core.margin import Margin
+from lightning_tx.core.measure import LAST, to_text
+from lightning_tx.facts import facts_of, settle_precision, targets_of
 from lightning_tx.loading import ADAPTER, SOURCE_TOKENIZER, TOKENIZER, WEIGHTS
 from lightning_tx.materials import Materials, cache_folder, materials
 from lightning_tx.model.adapters import save_adapter
@@ -26,6 +29,7 @@ from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.model.parts import GROUPS as PARTS
 from lightning_tx.model.weights import load_weights
 from lightning_tx.tasks.base import Loader, Task
+from lightning_tx.tracking import tags
 from lightning_tx.tracking.errors import TrackingError
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.run import TrackedRun
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
 
 #: Groups every training run needs besides the model's own.
 RUNNING = ("task", "data", "tokenizer", "optimizer", "schedule", "decoding", "tracking")
-PLAIN = ("trainer", "seed", "root", "study", "init_from", "plugins")
+PLAIN = ("trainer", "seed", "root", "study", "margin", "init_from", "plugins")
 
 
 def check(config: Mapping[str, Any]) -> list[str]:
@@ -77,6 +81,8 @@ def _check_fit(config: Mapping[str, Any], unsound: set[str]) -> list[str]:
         (["task", "model", "data"], lambda: _refuse(registry.create("task", config["task"]).problems(config))),
         (["optimizer", "schedule", "trainer"], lambda: _schedule(config, d_model=1)),
         (["trainer"], lambda: TrainerOptions(**config["trainer"]).batch),
+        (["trainer", "task"], lambda: _refuse(_problems_of_final_validations(config))),
+        ([], lambda: Margin.parse(config["margin"]) if config.get("margin") is not None else None),
         (["tokenizer"], lambda: registry.create("tokenizer", config["tokenizer"])),
         (["decoding"], lambda: registry.create("decoding", config["decoding"])),
         (["tracking"], lambda: registry.create("tracking", config["tracking"])),
@@ -94,6 +100,19 @@ def _check_fit(config: Mapping[str, Any], unsound: set[str]) -> list[str]:
             except ConfigError as error:
                 problems += error.problems
     return problems
+
+
+def _problems_of_final_validations(config: Mapping[str, Any]) -> list[str]:
+    options, name = TrainerOptions(**config["trainer"]), config["task"]["name"]
+    count = options.final_validations
+    if count == 1:
+        return []
+    problem = f"trainer.final_validations: {count} validations have no mean that counts"
+    if options.average is not None:
+        return [f"{problem} where the run ends with averaged weights (trainer.average={options.average}); set it to 1."]
+    if registry.get("task", name).decodes:
+        return [f"{problem} where the whole split is decoded at the end of training (task={name}); set it to 1."]
+    return []
 
 
 def _refuse(problems: list[str]) -> None:
@@ -153,7 +172,7 @@ def assemble(config: Mapping[str, Any], made: Materials) -> Assembly:
     metrics = {"val": task.metric(corpus, "validation")}
     if task.decodes or options.average:
         decoding = registry.create("decoding", config["decoding"])
-        metrics["best"] = task.final_metric(corpus, "validation", decoding)
+        metrics["validation"] = task.final_metric(corpus, "validation", decoding)
         metrics["test"] = task.final_metric(corpus, "test", decoding)
     else:
         metrics["test"] = task.metric(corpus, "test")
@@ -203,7 +222,7 @@ def train(
     Raises:
         RunFinished: a run of this identity is finished in this study.
         RunBusy: another process trains it.
-        ConfigError: the data holds less than a batch.
+        ConfigError: the data holds less than a batch, or the study cannot take the config's margin.
     """
     # Lightning takes seconds to import; checking a config does without.
     from lightning_tx.tracking.figures import draw_stats
@@ -216,7 +235,13 @@ def train(
     made = materials(config)
     options = TrainerOptions(**config["trainer"])
     task: Task = registry.create("task", config["task"])
-    primary = {"ltx.metric": f"best/{task.primary}", "ltx.direction": task.direction}
+    if config.get("margin") is not None:
+        _state_margin(config["margin"], study)
+    measured = {
+        tags.METRIC: f"{LAST}{task.primary}",
+        tags.DIRECTION: task.direction,
+        tags.MEASURES: to_text(task.measures),
+    }
     with TrackedRun(
         store,
         name=name,
@@ -225,31 +250,28 @@ def train(
         choices=labels,
         seed=config["seed"],
         study=study,
-        tags=primary,
+        tags=measured,
     ) as run:
         seed_everything(config["seed"])
         parts = assemble(config, made)
         net, counts = parts.net, parts.counts
         if config.get("init_from"):
             _start_from(net, config, store)
-        precision, reason = choose_precision(options.precision, options.accelerator, net.dims.d_model)
+        precision, reason = (settle_precision(study, [config]) if study else None) or choose_precision(
+            options.precision, options.accelerator, net.dims.d_model
+        )
         say(f"precision {precision}: {reason}")
         for tokenizer, file in zip(made.tokenizers[::-1], (TOKENIZER, SOURCE_TOKENIZER), strict=False):
             tokenizer.save(run.folder / file)
             run.log_file(run.folder / file)
-        run.log_params(
-            {
-                "data_digest": made.splits.digest,
-                "tokenizer_digest": made.tokenizer_digest,
-                "chosen": {"precision": precision},
-                "data_counts": counts,
-            }
-        )
+        run.log_facts(facts_of(made, task, options, max_seq_len=net.dims.max_seq_len, precision=precision))
+        run.log_params({"data_counts": counts})
         plugins.record(run, config)
         for name, count in counts.items():
             if count:
                 say(f"data: {name} {count:,}")
-        run.log_metrics(_costs(net, config, made), step=0)
+        costs = _costs(net, config, made)
+        run.log_metrics(costs, step=0)
         fit(
             parts.module,
             options,
@@ -262,7 +284,9 @@ def train(
             before_save=run.flush,
             callbacks=list(callbacks),
         )
-        run.log_metrics({"memory/peak_bytes": _peak_memory()}, step=options.max_steps)
+        run.log_facts(targets_of(parts.module.targets))
+        flops = 3 * costs["flops/forward_per_token"] * parts.module.latest["train/positions"]
+        run.log_metrics({"memory/peak_bytes": _peak_memory(), "flops/total": flops}, step=options.max_steps)
         run.log_file(run.folder / FINAL, WEIGHTS)
         run.flush()
         for figure in draw_stats(store, run.run_id, run.folder):
@@ -274,6 +298,12 @@ def train(
         for name, text in parts.module.files.items():
             run.log_text(name, text)
     return store.run(run.run_id)
+
+
+def _state_margin(margin: Any, study: Study | None) -> None:
+    if study is None:
+        raise ConfigError(f"margin: {margin!r} is that of a study, and this run belongs to none; add study=NAME.")
+    study.state_margin(margin)
 
 
 def _start_from(net: nn.Module, config: Mapping[str, Any], store: Store) -> None:

@@ -72,11 +72,9 @@ def load_run(
         Tokenizer.load(store.artifact_path(run_id, file)) for file in (SOURCE_TOKENIZER, TOKENIZER) if file in kept
     )
     digest = digest_of_tokenizers(tokenizers)
-    if record.params.get("tokenizer_digest") != digest:
-        raise ConfigError(
-            f"run {run_id}: its tokenizer ({digest}) is not the one it was trained with "
-            f"({record.params.get('tokenizer_digest')})."
-        )
+    recorded = record.facts.get("tokenizer", "none recorded")
+    if recorded != digest:
+        raise ConfigError(f"run {run_id}: its tokenizer ({digest}) is not the one it was trained with ({recorded}).")
     model = build_model(config, **vocab_sizes_of(tokenizers))
     load_weights(model, store.artifact_path(run_id, WEIGHTS))
     return LoadedRun(record, config, model.eval(), tokenizers)

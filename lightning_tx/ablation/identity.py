@@ -13,6 +13,7 @@ from lightning_tx.training.options import TrainerOptions
 VOLATILE = (
     "root",
     "study",
+    "margin",
     "plugins",
     "experiment",
     "tracking",

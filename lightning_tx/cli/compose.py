@@ -20,11 +20,11 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-import lightning_tx
 from lightning_tx.cli.plugins import KEY as PLUGINS
 from lightning_tx.cli.plugins import plugins_of
 from lightning_tx.cli.search_path import PluginConfigs, joined
 from lightning_tx.core.errors import ConfigError, choices, nearest
+from lightning_tx.core.package import conf_dir
 from lightning_tx.core.registry import GROUPS
 
 #: Groups of configs that are no registry groups.
@@ -66,13 +66,6 @@ class Request:
     jobs: tuple[Job, ...]
     is_sweep: bool
     swept: tuple[str, ...]
-
-
-def conf_dir() -> Path:
-    """The folder of our own configs: inside the package once installed, beside it in a checkout."""
-    package = Path(lightning_tx.__file__).parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
 
 
 def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -242,7 +235,7 @@ def _labels(chosen: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, st
         key, _, value = line.lstrip("+~").partition("=")
         if (
             key not in CONFIG_GROUPS
-            and key not in ("seed", "study", "root", PLUGINS)
+            and key not in ("seed", "study", "margin", "root", PLUGINS)
             and not key.startswith("tracking.")
         ):
             labels[key] = value

@@ -20,6 +20,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     store = tracking_of(arguments).open()
     first, second = (store.run(run_id) for run_id in (arguments.first, arguments.second))
-    configs = store.config(first.run_id), store.config(second.run_id)
+    configs = store.config(first), store.config(second)
     console().print(render_diff(first, second, *configs, VOLATILE))
     return 0

@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -19,7 +19,6 @@ from lightning_tx.cli.compose import (
     HYDRA_VERSION,
     Job,
     Request,
-    conf_dir,
     job_of,
     prepare,
     read_request,
@@ -27,9 +26,13 @@ from lightning_tx.cli.compose import (
 from lightning_tx.cli.console import console
 from lightning_tx.cli.plugins import plugins_of
 from lightning_tx.core.errors import ConfigError, LtxError
+from lightning_tx.core.package import conf_dir
+
+if TYPE_CHECKING:
+    from lightning_tx.tracking.study import Study
 
 #: Overrides that say nothing about what is trained.
-UNTOLD = ("study", "root", "plugins")
+UNTOLD = ("study", "margin", "root", "plugins")
 #: Hydra's own options that only show something.
 INFORMATION = ("help", "hydra_help", "cfg", "info", "shell_completion")
 
@@ -51,7 +54,7 @@ def run(arguments: Sequence[str]) -> int:
     request = read_request(flags.overrides, multirun=flags.multirun, config_dirs=config_dirs)
     _silence()
     identities = _checked(request)
-    return _sweep(arguments, request, identities) if request.is_sweep else _single(arguments, request)
+    return _sweep(arguments, request, identities) if request.is_sweep else _single(arguments, request, identities)
 
 
 def _checked(request: Request) -> list[str]:
@@ -67,18 +70,47 @@ def _checked(request: Request) -> list[str]:
         everywhere = len(jobs) == len(request.jobs)
         others = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
         problems.append(problem if everywhere else f"{problem} (in {jobs[0].title}{others})")
+    problems += _margin_problems(request)
     if problems:
         raise ConfigError(problems)
     return [identify(job.config) for job in request.jobs]
 
 
-def _single(arguments: Sequence[str], request: Request) -> int:
+def _margin_problems(request: Request) -> list[str]:
+    """A study has one margin, and a run without a study none."""
+    margins = {str(job.config["margin"]): job for job in request.jobs}
+    if "margin" in request.swept or len(margins) > 1:
+        return [f"margin: {', '.join(margins)} are several; a study has one, and it cannot be swept."]
+    (margin, job), *_ = margins.items()
+    if job.config["margin"] is not None and not request.is_sweep and not job.config["study"]:
+        return [f"margin: {margin} is that of a study, and this run belongs to none; add study=NAME."]
+    return []
+
+
+def _opened(name: str, request: Request, identities: list[str], overrides: Sequence[str]) -> "Study":
+    """The study of a command line, with everything that is asked for in its plan.
+
+    Raises:
+        ConfigError: the name cannot be used, or the margin cannot be stated any more.
+    """
     from lightning_tx.experiment import open_store
-    from lightning_tx.tracking.study import Study
+    from lightning_tx.tracking.study import Row, Study
 
     config = request.jobs[0].config
-    if config["study"]:
-        Study.open(open_store(config), config["study"], overrides=request.jobs[0].overrides)
+    study = Study.open(open_store(config), name, overrides=overrides, margin=config["margin"])
+    study.ask(
+        [
+            Row(identity, _title(job, request.swept), job.config["seed"], job.labels)
+            for job, identity in zip(request.jobs, identities, strict=True)
+        ]
+    )
+    return study
+
+
+def _single(arguments: Sequence[str], request: Request, identities: list[str]) -> int:
+    job = request.jobs[0]
+    if job.config["study"]:
+        _opened(job.config["study"], request, identities, job.overrides)
     progress = Progress(1)
     _hydra(arguments, progress.run_job)
     return 1 if progress.failures else 0
@@ -86,16 +118,16 @@ def _single(arguments: Sequence[str], request: Request) -> int:
 
 def _sweep(arguments: Sequence[str], request: Request, identities: list[str]) -> int:
     from lightning_tx.cli.report import print_report
-    from lightning_tx.experiment import open_store
+    from lightning_tx.facts import settle_precision
     from lightning_tx.tracking.interrupts import Interrupted, Interrupts
-    from lightning_tx.tracking.study import Study
 
-    config = request.jobs[0].config
-    name = config["study"] or _study_name(request)
-    store = open_store(config)
-    study = Study.open(store, name, overrides=[argument for argument in arguments if "=" in argument])
+    name = request.jobs[0].config["study"] or _study_name(request)
+    study = _opened(name, request, identities, [argument for argument in arguments if "=" in argument])
     out = console()
     out.print(f"Study [bold]{name}[/]: {len(request.jobs)} runs over {', '.join(request.swept)}.")
+    settled = settle_precision(study, [job.config for job in request.jobs])
+    if settled:
+        out.print(f"precision {settled[0]}: {settled[1]}", markup=False, soft_wrap=True)
     _mention_duplicates(request, identities, out)
     try:
         with Interrupts():
@@ -135,6 +167,7 @@ class Progress:
     def run_job(self, hydra_config: DictConfig) -> float:
         """Train one job; returns its primary metric, not a number if it failed."""
         from lightning_tx.experiment import open_store, train
+        from lightning_tx.tracking import tags
         from lightning_tx.tracking.errors import RunFinished
         from lightning_tx.tracking.study import Study
         from lightning_tx.training.progress import ProgressBar
@@ -165,7 +198,7 @@ class Progress:
         else:
             seconds = time.monotonic() - began
             self.seconds.append(seconds)
-        metric = record.tags["ltx.metric"]
+        metric = record.tags[tags.METRIC]
         value = record.metrics[metric]
         took = "finished before" if seconds is None else f"{seconds:.0f} s"
         out.print(line if out.is_terminal else "", markup=False, end="")
@@ -202,7 +235,10 @@ def _name(job: Job, swept: Sequence[str]) -> str:
 def _study_name(request: Request) -> str:
     """A name that the same command finds again."""
     stem = request.jobs[0].labels.get("experiment", "sweep")
-    lines = sorted({line for job in request.jobs for line in job.overrides if not line.startswith("root=")})
+    # Another folder makes no other sweep; nor does a margin, which would otherwise come too late and not be told.
+    lines = sorted(
+        {line for job in request.jobs for line in job.overrides if not line.startswith(("root=", "margin="))}
+    )
     return f"{stem}-{hashlib.sha256(' '.join(lines).encode()).hexdigest()[:6]}"
 
 

@@ -45,11 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
 def _view(store: "Store", study: str) -> str:
     """The address of a study's page: what it varies, the seed, and the metrics as columns."""
     from lightning_tx.ablation.factors import find_factors
+    from lightning_tx.core import measure
+    from lightning_tx.tracking import tags
     from lightning_tx.tracking.view import share_view
 
     runs = store.runs(study)
     varied = [key for factor in find_factors(runs) for key in factor.name.split(" + ")]
-    primary = runs[0].tags["ltx.metric"] if runs else "best/loss"
-    ascending = not runs or runs[0].tags["ltx.direction"] == "min"
-    metrics = [primary, primary.replace("best/", "test/"), *EXTRA]
+    primary = runs[0].tags[tags.METRIC] if runs else f"{measure.LAST}loss"
+    ascending = not runs or runs[0].tags[tags.DIRECTION] == "min"
+    name = primary.removeprefix(measure.LAST)
+    metrics = [primary, f"{measure.LAST_TEST}{name}", f"{measure.BEST}{name}", *EXTRA]
     return share_view(store, study, [f"ablation.{key}" for key in [*varied, "seed"]], metrics, ascending=ascending)

@@ -32,7 +32,16 @@ class Splits(Generic[Example]):
     @cached_property
     def digest(self) -> str:
         """32 hexadecimal characters over every document's content, the order, and which split it is in."""
-        return digest_of({name: _digest_of_examples(getattr(self, name)) for name in ("train", "validation", "test")})
+        return digest_of(self._content)
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """By the name of a split, 32 hexadecimal characters over its documents' content and their order."""
+        return {name: digest_of(content) for name, content in self._content.items()}
+
+    @cached_property
+    def _content(self) -> Mapping[str, list[int | str]]:
+        return {name: _digest_of_examples(getattr(self, name)) for name in ("train", "validation", "test")}
 
 
 class Data(ABC, Generic[Example]):

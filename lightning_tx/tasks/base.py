@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from lightning_tx.core import registry
 from lightning_tx.core.context import Mean
 from lightning_tx.core.errors import choices
+from lightning_tx.core.measure import Direction, Measure
 from lightning_tx.data.base import Splits
 from lightning_tx.data.batch import BatchSize
 from lightning_tx.data.corpus import SplitName
@@ -71,22 +72,43 @@ class WithOutputs(Protocol):
         ...
 
 
+@runtime_checkable
+class WithTargets(Protocol):
+    """A metric whose loss is a mean over targets, which it counts."""
+
+    targets: Tensor
+
+
 class Task(ABC):
     """What a model is trained for: its batches, its objective, its metrics.
 
     Attributes:
-        primary: the metric that decides which checkpoint is best and which variant is better.
-        direction: whether less or more of it is better.
+        measures: the numbers that its metrics give, by name: which way is good, and what two runs must share for
+            their values to be compared.
+        primary: the measure that decides which checkpoint is best and which variant is better.
         texts_per_example: what the data must be made of: 1 for single texts, 2 for pairs.
         special_tokens: what the tokenizer must know besides those that every tokenizer knows.
         decodes: whether :meth:`final_metric` says more than :meth:`metric` does.
     """
 
+    measures: Mapping[str, Measure]
     primary: str
-    direction: Literal["min", "max"]
     texts_per_example: ClassVar[int] = 1
     special_tokens: ClassVar[tuple[str, ...]] = ()
     decodes: ClassVar[bool] = False
+
+    @property
+    def direction(self) -> Direction:
+        """Whether less or more of the primary measure is better."""
+        return self.measures[self.primary].direction
+
+    @abstractmethod
+    def objective(self, *, max_seq_len: int, batch: BatchSize) -> str:
+        """What is predicted, and how it is evaluated, in one line: the same text where numbers are about the same.
+
+        Of the options, and of the sizes given, it names those that decide what a model is evaluated on; what matters
+        in training only has no place in it.
+        """
 
     def problems(self, config: Mapping[str, Any]) -> list[str]:
         """What in a whole config does not fit this task, one sentence each."""
@@ -146,6 +168,10 @@ class Task(ABC):
         What it shows as :class:`WithOutputs` is kept with the run.
         """
         return self.metric(corpus, split)
+
+    def num_positions(self, batch: Any) -> int:
+        """How many tokens of a batch a model computes, padding included."""
+        return batch.tokens_BT.numel()
 
     def max_new_tokens(self, length: int, max_seq_len: int) -> int:
         """The longest output for an input of ``length`` tokens: what it leaves of ``max_seq_len``, one at least."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lightning_tx.core import registry
+from lightning_tx.core.measure import TEXT, Measure
 from lightning_tx.core.registry import register
 from lightning_tx.data.base import Splits
 from lightning_tx.data.batch import Batch, BatchSize
@@ -32,11 +33,19 @@ class CausalLM(Task):
         label_smoothing: share of the target's probability that is spread evenly, in training only.
     """
 
+    measures: Mapping[str, Measure] = {
+        "loss": Measure("min"),
+        "perplexity": Measure("min"),
+        "bits_per_byte": Measure("min", TEXT),
+    }
     primary = "loss"
-    direction = "min"
 
     def __init__(self, *, label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0) -> None:
         self.label_smoothing = label_smoothing
+
+    def objective(self, *, max_seq_len: int, batch: BatchSize) -> str:
+        """Every token is a target, once, however rows are cut."""
+        return "causal_lm: each token from those before it"
 
     def problems(self, config: Mapping[str, Any]) -> list[str]:
         """A causal language model needs single texts, and a model that sees the past only."""

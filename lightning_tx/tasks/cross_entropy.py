@@ -46,7 +46,7 @@ def target_states_of(net: nn.Module, batch: PairBatch) -> Output:
 
 def perplexity(loss: float) -> float:
     """``exp(loss)``; infinite for a diverged run, whose loss has an exponential that no float can hold."""
-    return math.exp(loss) if loss < 700 else math.inf
+    return math.inf if loss >= 700 else math.exp(loss)
 
 
 def cross_entropy_sum(net: nn.Module, states_BTD: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:

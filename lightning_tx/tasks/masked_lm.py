@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError, choices
+from lightning_tx.core.measure import Measure
 from lightning_tx.core.registry import register
 from lightning_tx.data.base import Splits
 from lightning_tx.data.batch import IGNORE, Batch, BatchSize
@@ -59,13 +60,23 @@ class MaskedLM(Task):
         whole_words: whether words are hidden whole, with all their tokens.
     """
 
+    measures: Mapping[str, Measure] = {
+        "loss": Measure("min"),
+        "perplexity": Measure("min"),
+        "accuracy": Measure("max"),
+        "unigram_accuracy": Measure("max"),
+    }
     primary = "loss"
-    direction = "min"
     special_tokens = (MASK,)
 
     def __init__(self, *, mask_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.15, whole_words: bool = False) -> None:
         self.mask_fraction = mask_fraction
         self.whole_words = whole_words
+
+    def objective(self, *, max_seq_len: int, batch: BatchSize) -> str:
+        """Which tokens are hidden in evaluation depends on how many, on words, and on how rows are cut and batched."""
+        what = f"{'whole words' if self.whole_words else 'tokens'}, {self.mask_fraction} of a row"
+        return f"masked_lm: hidden {what}, in batches of {batch.rows(max_seq_len)} rows of {max_seq_len}"
 
     def problems(self, config: Mapping[str, Any]) -> list[str]:
         """A masked language model needs single texts, and a model that sees both sides of a token."""

@@ -8,6 +8,7 @@ from torch import nn
 from torchmetrics import Metric
 
 from lightning_tx.core import registry
+from lightning_tx.core.measure import TEXT, Measure
 from lightning_tx.core.registry import register
 from lightning_tx.data.base import Splits
 from lightning_tx.data.batch import BatchSize, PairBatch
@@ -47,6 +48,13 @@ class Translation(Task):
             four words and more; for shorter ones take another.
     """
 
+    measures: Mapping[str, Measure] = {
+        "loss": Measure("min"),
+        "perplexity": Measure("min"),
+        "bleu": Measure("max", (*TEXT, "objective")),
+        "chrf": Measure("max", TEXT),
+        "exact_match": Measure("max", TEXT),
+    }
     texts_per_example = 2
     decodes = True
 
@@ -61,12 +69,15 @@ class Translation(Task):
         select_by: Literal["bleu", "chrf", "exact_match", "loss"] = "bleu",
     ) -> None:
         self.primary = select_by
-        self.direction = "min" if select_by == "loss" else "max"
         self.label_smoothing = label_smoothing
         self.joint_vocabulary = joint_vocabulary
         self.validation_sentences = validation_sentences
         self.max_length_ratio = max_length_ratio
         self.bleu_tokenize = bleu_tokenize
+
+    def objective(self, *, max_seq_len: int, batch: BatchSize) -> str:
+        """Each token of the second text; BLEU depends on its tokenizer too."""
+        return f"translation: the second text from the first, BLEU on tokens {self.bleu_tokenize}"
 
     def problems(self, config: Mapping[str, Any]) -> list[str]:
         """Translation needs pairs, a model with a source and a target, and embeddings that fit the vocabularies."""
@@ -127,6 +138,10 @@ class Translation(Task):
     def final_metric(self, corpus: PairCorpus, split: SplitName, decoding: Decoding) -> Metric:
         """Loss and quality over all of the split."""
         return self._quality(corpus, split, decoding, None)
+
+    def num_positions(self, batch: PairBatch) -> int:
+        """The mean of both sides, as the cost of a token is counted with one on either side."""
+        return (batch.source_BS.numel() + batch.tokens_BT.numel()) // 2
 
     def max_new_tokens(self, length: int, max_seq_len: int) -> int:
         """``max_length_ratio`` times the source's tokens, and ten more."""

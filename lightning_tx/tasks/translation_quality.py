@@ -1,6 +1,7 @@
 """How good translations are: likelihood, and outputs compared with references."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from statistics import fmean, harmonic_mean
 
@@ -15,12 +16,16 @@ from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.tasks.cross_entropy import cross_entropy_sum, perplexity, target_states_of
 from lightning_tx.tokenizers.base import Tokenizer
 
+#: Scores of outputs.
+_SCORES = ("bleu", "chrf", "exact_match")
 #: Sentences in the table of the best, and in that of the worst.
 TABLE_ROWS = 20
 
 
 class TranslationQuality(Metric):
     """Likelihood of the references, and BLEU, chrF and exact matches of the outputs.
+
+    A model whose likelihood is no number writes nothing, and its outputs have no scores.
 
     Outputs are compared as text, decoded from their tokens. BLEU and chrF are sacreBLEU's, in its defaults but for
     the tokenizer; they are between 0 and 100.
@@ -56,10 +61,11 @@ class TranslationQuality(Metric):
 
     def update(self, net: LanguageModel, batch: PairBatch) -> None:
         """Add a batch: its likelihood, and outputs for those of its sources that are to be decoded."""
-        self.nats += cross_entropy_sum(net, target_states_of(net, batch).x, batch.targets_BT)
+        nats = cross_entropy_sum(net, target_states_of(net, batch).x, batch.targets_BT)
+        self.nats += nats
         self.targets += batch.num_targets
         rows = (batch.examples_B < len(self.pairs)).nonzero()[:, 0]
-        if len(rows):
+        if len(rows) and nats.isfinite():
             examples = batch.examples_B[rows].tolist()
             self.outputs |= zip(examples, self._written(net, _sources(batch, rows), examples), strict=True)
 
@@ -70,6 +76,8 @@ class TranslationQuality(Metric):
             ``loss``, ``perplexity``, ``bleu``, ``chrf``, ``exact_match``.
         """
         loss = float(self.nats) / int(self.targets)
+        if not math.isfinite(loss):
+            return {"loss": loss, "perplexity": perplexity(loss)} | dict.fromkeys(_SCORES, math.nan)
         outputs, references = self._compared()
         bleu, chrf = self._scorers()
         return {
@@ -86,12 +94,14 @@ class TranslationQuality(Metric):
         self.outputs, self._batches = {}, []
 
     def timing(self) -> dict[str, float]:
-        """What the outputs took: means over the batches, and the largest cache.
+        """What the outputs took: means over the batches, and the largest cache; nothing where none was written.
 
         Returns:
             ``seconds_to_first_token``, ``seconds_per_token`` (of a step for a whole batch), ``tokens_per_second`` and
             ``cache_bytes``.
         """
+        if not self._batches:
+            return {}
         return {
             "seconds_to_first_token": fmean(batch.seconds_to_first_token for batch in self._batches),
             "seconds_per_token": fmean(batch.seconds_per_token for batch in self._batches),
@@ -102,7 +112,12 @@ class TranslationQuality(Metric):
         }
 
     def files(self) -> dict[str, str]:
-        """Sources, outputs and references a line each, the scores with their signatures, and the best and worst."""
+        """Sources, outputs and references a line each, the scores with their signatures, and the best and worst.
+
+        Nothing where no outputs were written.
+        """
+        if not self.outputs:
+            return {}
         outputs, references = self._compared()
         sources = [_line(self.pairs[example][0]) for example in sorted(self.outputs)]
         bleu, chrf = self._scorers()

@@ -1,10 +1,8 @@
-"""Where a run ran: Python, machine, libraries, and the state of the code."""
+"""Where a run ran: Python, machine and libraries."""
 
 import os
 import platform
-import subprocess
 import sys
-from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -22,36 +20,6 @@ LIBRARIES = (
     "tokenizers",
     "numpy",
 )
-
-_GIT_TIMEOUT_SECONDS = 20
-
-
-@dataclass(frozen=True)
-class GitState:
-    """The code version: the commit that is checked out, and whether files differ from it."""
-
-    commit: str
-    dirty: bool
-
-
-def git_state(folder: Path) -> GitState | None:
-    """The state of the repository that ``folder`` lies in; None outside a repository, before its first commit, or
-    where there is no git."""
-    commit = _git(folder, "rev-parse", "--verify", "HEAD")
-    if commit is None:
-        return None
-    changes = _git(folder, "status", "--porcelain")
-    return None if changes is None else GitState(commit.strip(), bool(changes.strip()))
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=_GIT_TIMEOUT_SECONDS
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
 
 
 @cache

@@ -1,6 +1,7 @@
 """Reading a store: runs as plain records, their metrics, configs and files."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -9,7 +10,7 @@ from urllib.request import url2pathname
 from lightning_tx.core.errors import choices
 from lightning_tx.tracking import tags as names
 from lightning_tx.tracking.client import translated
-from lightning_tx.tracking.errors import TrackingError
+from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
 from lightning_tx.tracking.records import RunRecord, record_of, restored
 
 if TYPE_CHECKING:
@@ -81,13 +82,26 @@ class StoreReader:
         ordered = sorted(points, key=lambda point: (point.step, point.timestamp))
         return [(point.step, restored(point.value)) for point in ordered]
 
-    def config(self, run_id: str) -> dict[str, Any]:
-        """The full resolved config that the run was started with.
+    def config(self, run: RunRecord | str) -> dict[str, Any]:
+        """The full resolved config that a run, or the run of an id, was started with.
 
         Raises:
             TrackingError: there is no such run, or it recorded none.
         """
-        return json.loads(self.artifact_path(run_id, names.CONFIG_FILE).read_text(encoding="utf-8"))
+        record = self.run(run) if isinstance(run, str) else run
+        return json.loads(self._artifact(record, names.CONFIG_FILE).read_text(encoding="utf-8"))
+
+    def configs(self, runs: Iterable[RunRecord]) -> dict[str, dict[str, Any]]:
+        """The configs of many runs by their ids; those that recorded none that can be read are left out."""
+        found = {}
+        for run in runs:
+            try:
+                found[run.run_id] = self.config(run)
+            except StoreUnavailable:
+                raise
+            except (TrackingError, json.JSONDecodeError):
+                continue
+        return found
 
     def artifacts(self, run_id: str, folder: str = "") -> list[str]:
         """The names of the run's artifacts directly below ``folder``, sorted."""
@@ -100,18 +114,21 @@ class StoreReader:
         Raises:
             TrackingError: there is no such run or no such artifact; the message lists those there are.
         """
-        with translated(self.uri):
-            place = local_path(self.client.get_run(run_id).info.artifact_uri or "")
+        return self._artifact(self.run(run_id), name)
+
+    def _artifact(self, run: RunRecord, name: str) -> Path:
+        place = local_path(run.artifact_uri)
         if place is not None:
             path = place / name
             if path.exists():
                 return path
-        elif name in self.artifacts(run_id, name.rpartition("/")[0]):
-            target = self.folder(run_id) / "artifacts"
+        elif name in self.artifacts(run.run_id, name.rpartition("/")[0]):
+            target = self.folder(run.run_id) / "artifacts"
             target.mkdir(parents=True, exist_ok=True)
             with translated(self.uri):
-                return Path(self.client.download_artifacts(run_id, name, str(target)))
-        raise TrackingError(f"Run {run_id} has no artifact {name!r}. There are: {choices(self.artifacts(run_id))}.")
+                return Path(self.client.download_artifacts(run.run_id, name, str(target)))
+        there = choices(self.artifacts(run.run_id))
+        raise TrackingError(f"Run {run.run_id} has no artifact {name!r}. There are: {there}.")
 
     def _search(self, conditions: dict[str, str]) -> list[RunRecord]:
         if not all(map(searchable, conditions.values())):

@@ -30,6 +30,7 @@ class RunRecord:
         tags: all tags.
         start_time: when it was first started (UTC).
         end_time: when it ended (UTC); None while it runs.
+        artifact_uri: where MLflow keeps its artifacts.
     """
 
     run_id: str
@@ -44,6 +45,7 @@ class RunRecord:
     tags: dict[str, str]
     start_time: datetime | None
     end_time: datetime | None
+    artifact_uri: str = ""
 
     @property
     def finished(self) -> bool:
@@ -84,6 +86,7 @@ def record_of(run: "Run") -> RunRecord:
         start_time=_time(run.info.start_time),
         # MLflow keeps the old end of a run that was taken up again.
         end_time=None if run.info.status == "RUNNING" else _time(run.info.end_time),
+        artifact_uri=run.info.artifact_uri or "",
     )
 
 

@@ -1,5 +1,6 @@
 """One training run and its record, from the first tag to the final status."""
 
+import json
 import logging
 import socket
 from collections.abc import Mapping
@@ -11,16 +12,17 @@ from typing import Any
 
 from lightning_tx.tracking import tags as names
 from lightning_tx.tracking.client import is_server
-from lightning_tx.tracking.environment import environment, git_state
+from lightning_tx.tracking.code import code_state
+from lightning_tx.tracking.environment import environment
 from lightning_tx.tracking.errors import RunBusy, RunFinished, TrackingError, UnsentMetrics
 from lightning_tx.tracking.interrupts import Interrupted, Interrupts
 from lightning_tx.tracking.locks import RunLock
 from lightning_tx.tracking.outcome import Outcome, outcome_of
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.sender import MetricSender
-from lightning_tx.tracking.store import Store
+from lightning_tx.tracking.store import Store, as_json
 from lightning_tx.tracking.study import Study
-from lightning_tx.tracking.values import flatten
+from lightning_tx.tracking.values import flatten, text
 
 log = logging.getLogger(__name__)
 
@@ -119,13 +121,29 @@ class TrackedRun:
         """
         self._open_sender().flush()
 
-    def log_params(self, values: Mapping[str, Any]) -> None:
-        """Record facts that are known once the run is built (digests, parameter counts); nested keys are dotted.
+    def log_params(self, values: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+        """Record what is known once the run is built, such as counts of the data; nested keys are dotted.
 
         A parameter never changes: of a run that was resumed, the first value stays, and a difference is reported.
+
+        Returns:
+            key -> (recorded value, refused value) for those that differ.
         """
-        for key, (recorded, refused) in self.store.log_params(self.run_id, flatten(values)).items():
+        differing = self.store.log_params(self.run_id, flatten(values))
+        for key, (recorded, refused) in differing.items():
             log.warning("%s was %r when the run began and is %r now; the first is kept.", key, recorded, refused)
+        return differing
+
+    def log_facts(self, facts: Mapping[str, Any]) -> None:
+        """Record what the run is made of besides its config, as parameters ``facts.<name>``.
+
+        Of a run that was resumed the first values stay; a tag says which facts are others now.
+        """
+        differing = self.log_params({f"{names.FACTS}{name}": text(value) for name, value in facts.items()})
+        if differing:
+            changed = json.loads(self.store.run(self.run_id).tags.get(names.FACTS_CHANGED, "{}"))
+            changed |= {key.removeprefix(names.FACTS): list(values) for key, values in differing.items()}
+            self.set_tags({names.FACTS_CHANGED: json.dumps(changed)})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
@@ -202,17 +220,19 @@ class TrackedRun:
         # The same identity may come with other paths or devices: what the run began with stays.
         self.store.log_params(self.run_id, {**flatten(self.config), **self._ablation})
         suffix = datetime.now(UTC).strftime("-%Y%m%d-%H%M%S") if self.resumed else ""
-        for file, content in ((names.CONFIG_FILE, self.config), (names.ENVIRONMENT_FILE, environment())):
+        files = {names.CONFIG_FILE: as_json(self.config), names.ENVIRONMENT_FILE: as_json(environment())}
+        state = code_state()
+        if state is not None and state.dirty:
+            files[names.PATCH_FILE] = state.patch
+        recorded = self.store.artifacts(self.run_id) if self.resumed else []
+        for file, content in files.items():
             stem, dot, extension = file.partition(".")
-            known = self.resumed and file in self.store.artifacts(self.run_id)
-            self.store.log_json(self.run_id, f"{stem}{suffix}{dot}{extension}" if known else file, content)
+            # A patch of the code that goes on says nothing about the commit that the run began with.
+            beside = file in recorded or (self.resumed and file == names.PATCH_FILE)
+            self.store.log_text(self.run_id, f"{stem}{suffix}{dot}{extension}" if beside else file, content)
 
     def _take_up(self, earlier: RunRecord) -> None:
         tags = {names.HOST: socket.gethostname(), names.RESUMED: str(int(earlier.tags.get(names.RESUMED, "0")) + 1)}
-        before, now = earlier.tags.get(names.GIT_COMMIT), _git_tags().get(names.GIT_COMMIT)
-        if before and now and before != now:
-            tags[names.CODE_CHANGED] = f"{before} -> {now}"
-            log.warning("Run %s began with the code of commit %s and goes on with %s.", self.name, before, now)
         self.store.reopen_run(self.run_id)
         self.store.set_tags(self.run_id, {**tags, **self._tags})
         if names.REASON in earlier.tags:
@@ -261,5 +281,5 @@ class TrackedRun:
 
 
 def _git_tags() -> dict[str, str]:
-    state = git_state(Path.cwd())
+    state = code_state()
     return {} if state is None else {names.GIT_COMMIT: state.commit, names.GIT_DIRTY: str(state.dirty).lower()}

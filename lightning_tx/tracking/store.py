@@ -132,7 +132,7 @@ class Store(StoreReader):
 
     def log_json(self, run_id: str, name: str, content: Any) -> None:
         """Write plain values as a JSON artifact."""
-        self.log_text(run_id, name, json.dumps(content, indent=2, default=str, ensure_ascii=False) + "\n")
+        self.log_text(run_id, name, as_json(content))
 
     def log_file(self, run_id: str, path: Path, name: str) -> None:
         """Copy a file to the artifact ``name``, which may contain folders."""
@@ -225,6 +225,11 @@ class Mlflow:
         if database is not None and database.parent == self.root and experiment.artifact_location != artifacts:
             sqlite.move_artifacts(database, experiment.experiment_id, experiment.artifact_location, artifacts)
         return experiment.experiment_id
+
+
+def as_json(content: Any) -> str:
+    """Plain values as the text of a file."""
+    return json.dumps(content, indent=2, default=str, ensure_ascii=False) + "\n"
 
 
 def _lock_file(uri: str, root: Path) -> Path:

@@ -33,9 +33,11 @@ class Checkpoints(pl.Callback):
         before_save: called before a state is written: what was logged up to it must be safe first.
         patience: validations without a better metric after which training ends; None for no end.
         average: how many last validations' weights are kept apart; None for none.
+        final_validations: how many last validations' metrics are kept.
 
     Attributes:
         best: the validation metrics of the best step by name, and ``step``; empty before the first validation.
+        latest: the metrics of the last validations by name, oldest first.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class Checkpoints(pl.Callback):
         before_save: Callable[[], None],
         patience: int | None = None,
         average: int | None = None,
+        final_validations: int = 1,
     ) -> None:
         self.folder, self.every, self.before_save = folder, every, before_save
         self.metric, self.sign = metric, {"min": 1.0, "max": -1.0}[direction]
         self.best: dict[str, float] = {}
-        self.patience, self.average = patience, average
+        self.latest: list[dict[str, float]] = []
+        self.patience, self.average, self.final_validations = patience, average, final_validations
         self._without_gain = 0
         self._saved_at = 0
         self._random: dict[str, Any] | None = None
@@ -75,6 +79,7 @@ class Checkpoints(pl.Callback):
         found = {
             name.removeprefix("val/"): value for name, value in pl_module.latest.items() if name.startswith("val/")
         }
+        self.latest = [*self.latest, found][-self.final_validations :]
         if self.average is not None:
             self._keep_snapshot(pl_module, trainer.global_step, self.average)
         if self.best and not self._is_better(found[self.metric], self.best[self.metric]):
@@ -95,12 +100,17 @@ class Checkpoints(pl.Callback):
                 counts["ready"] = counts["started"] = counts["completed"]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: the best metrics and the random generators."""
-        return {"best": self.best, "without_gain": self._without_gain, "random": _random_state()}
+        """What a checkpoint keeps: the best and the latest metrics, and the random generators."""
+        return {
+            "best": self.best,
+            "latest": self.latest,
+            "without_gain": self._without_gain,
+            "random": _random_state(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on where a checkpoint was made; the generators are restored when training starts."""
-        self.best, self._random = state_dict["best"], state_dict["random"]
+        self.best, self.latest, self._random = state_dict["best"], state_dict["latest"], state_dict["random"]
         self._without_gain = state_dict["without_gain"]
 
     def _is_better(self, value: float, best: float) -> bool:

@@ -30,6 +30,11 @@ class Curve:
         for name, (value, _) in loss.auxiliary.items():
             self._add(f"auxiliary/{name}", value.detach() * count)
 
+    @property
+    def targets(self) -> float:
+        """How many targets were taken in since the last point."""
+        return float(self._sums.get("targets", 0))
+
     def step(self, gradient_norm: Tensor, stats: Mapping[str, Mean]) -> None:
         """Take in one step: the norm of its gradient, and the stats of its batches."""
         self._steps += 1
@@ -84,10 +89,14 @@ def _numbers(values: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 class Stopwatch:
-    """Seconds of training proper: paused while the model is validated or saved."""
+    """Seconds of training proper: paused while the model is validated or saved.
 
-    def __init__(self) -> None:
-        self._seconds = 0.0
+    Args:
+        seconds: what it shows at first.
+    """
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._seconds = seconds
         self._since: float | None = None
 
     def start(self) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
-from torch.utils.data import DataLoader
 
-from lightning_tx.model.weights import load_mean, load_weights, save_weights
-from lightning_tx.training.checkpoint import BEST, LAST, Checkpoints, snapshots, steps_done
+from lightning_tx.core import measure
+from lightning_tx.model.weights import save_weights
+from lightning_tx.training.checkpoint import LAST, Checkpoints, steps_done
+from lightning_tx.training.ending import conclude
 from lightning_tx.training.module import TrainingModule
 from lightning_tx.training.options import TrainerOptions
-from lightning_tx.training.stream import Stream
+from lightning_tx.training.stream import Stream, loader_of
 
 #: The weights that a run ends with.
 FINAL = "model.safetensors"
@@ -44,17 +45,16 @@ def fit(
     before_save: Any,
     callbacks: list[pl.Callback],
 ) -> dict[str, float]:
-    """Train to the end, from the folder's checkpoint if there is one; then load the weights to end with and test them.
+    """Train to the end, from the folder's checkpoint if there is one; then judge the run (:func:`conclude`).
 
-    The module's metric ``best``, if it has one, judges those weights on the validation split. Without it they are the
-    best of a validation, and its numbers are theirs.
+    The module ends with the weights that the run keeps, which are written to the folder as well.
 
     Args:
         module: what to train.
         options: the config folder ``trainer``.
         train: loader of training batches.
         validation: validation batches.
-        test: test batches, looked at once, with the best weights; None for none.
+        test: test batches, looked at once training has ended; None for none.
         folder: where checkpoints are kept.
         precision: ``32`` or ``bf16-mixed``.
         logger: where metrics go.
@@ -62,7 +62,7 @@ def fit(
         callbacks: further Lightning callbacks.
 
     Returns:
-        ``best/...`` and, if there is a test split, ``test/...`` metrics.
+        ``last/...`` and ``best/...`` and, if there is a test split, ``last_test/...`` and ``test/...`` metrics.
     """
     checkpoints = Checkpoints(
         folder,
@@ -72,6 +72,7 @@ def fit(
         before_save=before_save,
         patience=options.patience,
         average=options.average,
+        final_validations=options.final_validations,
     )
     stream = Stream(train)
     stream.start = steps_done(folder) * options.accumulate
@@ -96,23 +97,13 @@ def fit(
             inference_mode=True,
         )
         resume = folder / LAST if stream.start else None
-        trainer.fit(module, _loader(stream), _loader(validation), ckpt_path=resume, weights_only=True)
+        trainer.fit(module, loader_of(stream), loader_of(validation), ckpt_path=resume, weights_only=True)
         if trainer.global_step % options.val_every:
-            trainer.validate(module, _loader(validation), verbose=False)
-        if options.average is None:
-            load_weights(module.net, folder / BEST)
-        else:
-            load_mean(module.net, snapshots(folder))
-        numbers = checkpoints.best if "best" not in module.metrics else {}
-        if options.average is None:
-            numbers = {**numbers, "step": checkpoints.best["step"]}
-        module.record({f"best/{name}": float(value) for name, value in numbers.items()})
-        for tested, batches in (("best", validation), ("test", test)):
-            if tested in module.metrics and batches is not None:
-                module.tested = tested
-                trainer.test(module, _loader(batches), verbose=False)
+            trainer.validate(module, loader_of(validation), verbose=False)
+        conclude(trainer, module, checkpoints, {"validation": validation, "test": test})
     save_weights(module.net, folder / FINAL)
-    return {name: value for name, value in module.latest.items() if name.startswith(("best/", "test/"))}
+    judged = (measure.LAST, measure.LAST_TEST, measure.BEST, measure.TEST)
+    return {name: value for name, value in module.latest.items() if name.startswith(judged)}
 
 
 @contextmanager
@@ -130,7 +121,3 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _loader(batches: Any) -> DataLoader:
-    return DataLoader(batches, batch_size=None)

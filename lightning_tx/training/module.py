@@ -1,5 +1,6 @@
 """The one LightningModule: any model on any task."""
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -9,9 +10,24 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
 from lightning_tx.core.context import Mean, Sublayer
-from lightning_tx.tasks.base import Task, WithOutputs
+from lightning_tx.tasks.base import Task, WithOutputs, WithTargets
 from lightning_tx.training.curve import Curve, Stopwatch, gather
 from lightning_tx.training.schedules.base import Schedule
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a metric found.
+
+    Attributes:
+        numbers: by name.
+        files: what it has to show besides, text by name.
+        timing: what decoding took, by name.
+    """
+
+    numbers: dict[str, float]
+    files: dict[str, str]
+    timing: dict[str, float]
 
 
 class TrainingModule(pl.LightningModule):
@@ -24,15 +40,17 @@ class TrainingModule(pl.LightningModule):
         task: the objective.
         optimizer: over the parameters of ``net``.
         schedule: learning rate by step.
-        metrics: by the prefix of its numbers: ``val`` while training; ``best`` (the validation split) and ``test`` for
-            the weights that the run ends with.
+        metrics: ``val`` judges the validation split while training, ``validation`` and ``test`` judge those splits
+            at the end. Without ``validation``, the numbers of ``val`` stand.
         gradient_clip: largest norm of the gradient; None for none.
         log_every: steps between points of the training curve.
 
     Attributes:
         latest: the newest value of every number that was logged.
         tested: which metric a test run fills.
-        files: what metrics had to show besides numbers: text by ``metric/name``.
+        judgement: what the last test run found.
+        targets: by metric, how many targets its loss was a mean over.
+        files: what metrics had to show besides numbers: text by ``best/name`` and ``test/name``.
     """
 
     def __init__(
@@ -52,10 +70,13 @@ class TrainingModule(pl.LightningModule):
         self.gradient_clip, self.log_every = gradient_clip, log_every
         self.latest: dict[str, float] = {}
         self.tested = "test"
+        self.judgement = Judgement({}, {}, {})
+        self.targets: dict[str, int] = {}
         self.files: dict[str, str] = {}
         self._optimizer, self._schedule = optimizer, schedule
         self._curve, self._stopwatch = Curve(), Stopwatch()
         self._targets_timed = 0.0
+        self._positions = 0
         self._counts: list[Tensor] = []
         self._stats: dict[str, Mean] = {}
         self._sublayers = [module for module in net.modules() if isinstance(module, Sublayer)]
@@ -72,6 +93,7 @@ class TrainingModule(pl.LightningModule):
         """
         loss = self.task.loss(self.net, batch)
         self._counts.append(loss.count.detach())
+        self._positions += self.task.num_positions(batch)
         self._curve.add(loss)
         gather(self._stats, loss.stats)
         # Lightning divides by accumulate_grad_batches, which would average batches instead of targets.
@@ -122,15 +144,13 @@ class TrainingModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Report the validation metric under ``val/``."""
-        self.record(self._result("val"))
+        self.record({f"val/{name}": value for name, value in self._numbers("val").items()})
 
     def on_test_epoch_end(self) -> None:
-        """Report the metric that was asked for, with its files."""
+        """Keep what the metric that was asked for has found; whoever asked reports it."""
         metric = self.metrics[self.tested]
-        if isinstance(metric, WithOutputs):
-            self.files |= {f"{self.tested}/{name}": text for name, text in metric.files().items()}
-            self.record({f"decoding/{self.tested}/{name}": value for name, value in metric.timing().items()})
-        self.record(self._result(self.tested))
+        files, timing = (metric.files(), metric.timing()) if isinstance(metric, WithOutputs) else ({}, {})
+        self.judgement = Judgement(self._numbers(self.tested), files, timing)
 
     def record(self, values: dict[str, float]) -> None:
         """Send numbers to the logger, at the current step."""
@@ -142,6 +162,20 @@ class TrainingModule(pl.LightningModule):
         """Start the clock."""
         self._stopwatch.start()
 
+    def on_train_end(self) -> None:
+        """Report what training took in all: ``train/tokens`` is how many targets were trained on.
+
+        ``train/positions`` counts the tokens that were computed, padding and tokens without a target included.
+        """
+        self._stopwatch.stop()
+        self.record(
+            {
+                "train/tokens": self._targets_timed + self._curve.targets,
+                "train/positions": self._positions,
+                "time/train_seconds": self._stopwatch.seconds,
+            }
+        )
+
     def on_validation_start(self) -> None:
         """Validation is not training time."""
         self._stopwatch.stop()
@@ -151,15 +185,25 @@ class TrainingModule(pl.LightningModule):
         self._stopwatch.start()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the half-drawn point of the curve."""
+        """Keep the half-drawn point of the curve, and what training took until now."""
         checkpoint["curve"] = self._curve.state_dict()
+        checkpoint["costs"] = {
+            "targets": self._targets_timed,
+            "positions": self._positions,
+            "seconds": self._stopwatch.seconds,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the half-drawn point of the curve."""
+        """Go on where the checkpoint was made; what was done after it and lost does not count."""
         self._curve.load_state_dict(checkpoint["curve"])
+        costs = checkpoint["costs"]
+        self._targets_timed, self._positions = costs["targets"], costs["positions"]
+        self._stopwatch = Stopwatch(costs["seconds"])
 
-    def _result(self, split: str) -> dict[str, float]:
-        metric = cast(Metric, self.metrics[split])
-        result = metric.compute()
+    def _numbers(self, name: str) -> dict[str, float]:
+        metric = cast(Metric, self.metrics[name])
+        numbers = metric.compute()
+        if isinstance(metric, WithTargets):
+            self.targets[name] = int(metric.targets)
         metric.reset()
-        return {f"{split}/{name}": value for name, value in result.items()}
+        return numbers

@@ -25,6 +25,7 @@ class TrainerOptions(BaseModel):
         patience: validations without a better primary metric after which training ends; null to go to the last step.
         average: the run ends with the mean of the weights at this many last validations; null for the weights with
             the best primary metric.
+        final_validations: over how many last validations the numbers of the end of training are means; 1 for the last.
         checkpoint_every: steps between checkpoints to resume from.
         log_every: steps between points of the training curve.
         compile: whether ``torch.compile`` compiles the model.
@@ -42,6 +43,7 @@ class TrainerOptions(BaseModel):
     val_every: Count = 100
     patience: Count | None = None
     average: Annotated[int, Field(ge=2)] | None = None
+    final_validations: Count = 1
     checkpoint_every: Count = 100
     log_every: Count = 10
     compile: bool = False

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from lightning_tx.tasks.base import Loader
 
@@ -27,3 +27,8 @@ class Stream(IterableDataset):
             self.loader.set_epoch(epoch, start=skipped)
             yield from self.loader
             epoch, skipped = epoch + 1, 0
+
+
+def loader_of(batches: Any) -> DataLoader:
+    """Batches as Lightning takes them."""
+    return DataLoader(batches, batch_size=None)

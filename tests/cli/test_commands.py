@@ -30,7 +30,7 @@ def test_report_compares_the_latest_study(studied, capsys) -> None:
     root, _ = studied
     assert main(["report", "--root", str(root)]) == 0
     out = capsys.readouterr().out
-    assert "small" in out and "rope" in out and "best/loss" in out and f"ui --root {root}" in out
+    assert "small" in out and "rope" in out and "last/loss" in out and f"ui --root {root}" in out
 
 
 def test_report_takes_another_metric_and_baseline(studied, capsys) -> None:

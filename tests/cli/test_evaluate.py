@@ -71,7 +71,7 @@ def test_a_repeated_evaluation_adds_a_point_and_replaces_nothing(ltx, recorded, 
     assert after.params == before.params and after.status == "FINISHED"
     assert store.artifacts(run, "evaluate") == ["evaluate/test-greedy-0", "evaluate/test-greedy-1"]
     facts = json.loads(store.artifact_path(run, "evaluate/test-greedy-1/evaluation.json").read_text())
-    assert facts["own_data"] and facts["data_digest"] == before.params["data_digest"]
+    assert facts["own_data"] and facts["data_digest"] == before.facts["data"]
     assert facts["config"]["batch"] == {"sequences": 3, "tokens": None}
 
 
@@ -118,7 +118,7 @@ def test_other_data_are_scored_when_asked_for_under_their_own_name(ltx, recorded
     other.write_text(text.read_text().replace("make", "is"))
     before = store.run(run)
     code, _, err = ltx("decoder", f"data.path={other}")
-    assert code == 2 and before.params["data_digest"] in err and "--other-data" in err
+    assert code == 2 and before.facts["data"] in err and "--other-data" in err
     assert store.run(run).metrics == before.metrics
     code, _, err = ltx("decoder", f"data.path={other}", "--other-data")
     assert code == 0 and "not the data" in err

@@ -11,6 +11,7 @@ import pytest
 
 from lightning_tx.cli import main
 from lightning_tx.tracking.store import Mlflow
+from lightning_tx.tracking.study import Study
 from tests.runs import tiny_overrides
 
 
@@ -37,7 +38,7 @@ def records(root: Path):
 
 def test_one_run(ltx, root) -> None:
     code, out, _ = ltx("positions=none")
-    assert code == 0 and "best/loss" in out
+    assert code == 0 and "last/loss" in out
     (run,), studies = records(root)
     assert run.status == "FINISHED" and studies == []
     assert run.choices["positions"] == "none" and run.choices["model.d_model"] == "16" and run.seed == 0
@@ -79,6 +80,49 @@ def test_a_failed_job_does_not_end_the_others(ltx, root) -> None:
     assert "report.md" in store.artifacts(study.run_id)
 
 
+def test_a_sweep_has_one_precision_and_says_so(ltx, root, monkeypatch) -> None:
+    """This machine is made to multiply bfloat16, which pays for the wide model alone."""
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, out, _ = ltx("-m", "model.d_model=16,128", "study=widths", "trainer.max_steps=2", "trainer.val_every=2")
+    assert code == 0 and "precision 32: for all runs of study 'widths', d_model 16 is too narrow" in out
+    code, out, _ = ltx("model.d_model=128", "study=widths", "seed=1", "trainer.max_steps=2", "trainer.val_every=2")
+    assert code == 0 and "precision 32: for all runs of study 'widths'" in out
+    runs, (study,) = records(root)
+    assert {run.facts["precision"] for run in runs} == {"32"} and len(runs) == 3
+    assert study.tags["ltx.precision"] == "32"
+
+
+def test_a_study_knows_what_was_asked_for_before_it_trains(ltx, root, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning_tx.experiment.train", lambda *_, **__: 1 / 0)
+        code, *_ = ltx("-m", "positions=none,rope", "seed=0,1", "study=plan", "margin=1%")
+    assert code != 0
+    store = Mlflow(root).open()
+    study = Study.get(store, "plan")
+    assert [row.name for row in study.rows()] == [
+        f"positions={name} seed={seed}" for name in ("none", "rope") for seed in (0, 1)
+    ]
+    assert study.margin is not None and study.margin.text == "1%" and store.runs() == []
+    ltx("seed=5", "study=plan", "trainer.max_steps=2")
+    (run,) = store.runs()
+    row = study.rows()[-1]
+    assert (row.identity, row.seed, row.choices) == (run.identity, 5, run.choices)
+    assert len(study.rows()) == 5 and "margin" not in row.choices and "study" not in row.name
+
+
+def test_a_margin_that_comes_too_late_trains_nothing(ltx, root) -> None:
+    """Neither where the study is named nor where its name is made from the sweep."""
+    short = ("trainer.max_steps=2", "trainer.val_every=2")
+    for named in ((), ("study=named",)):
+        sweep = ("-m", "seed=0,1", *named, *short)
+        assert ltx(*sweep)[0] == 0
+        before = records(root)
+        code, _, err = ltx(*sweep, "margin=0.01")
+        assert code == 2 and err.startswith("error: margin: 0.01 comes too late")
+        assert records(root) == before
+
+
 def test_two_spellings_of_one_run_are_said_and_trained_once(ltx, root) -> None:
     code, out, _ = ltx("-m", "attention.num_kv_heads=null,2", "positions.base=10000,10000.0")
     assert code == 0 and "is the same run as" in out
@@ -96,6 +140,11 @@ def test_two_spellings_of_one_run_are_said_and_trained_once(ltx, root) -> None:
         (["positions=none,rope"], ["--multirun"]),
         (["-m", "hydra/sweeper=nonsense"], ["nonsense"]),
         (["experiment=nonsense"], ["experiment", "ablation"]),
+        (["margin=0.01"], ["margin: 0.01", "study=NAME"]),
+        (["margin=1kg", "study=s"], ["margin: '1kg'", "1%"]),
+        (["-m", "margin=0.01,0.02", "seed=0,1"], ["margin: 0.01, 0.02", "cannot be swept"]),
+        (["-m", "margin=0.01,0.01"], ["margin: 0.01", "cannot be swept"]),
+        (["-m", "seed=0,1", "margin=-1"], ["margin: -1", "above 0"]),
     ],
 )
 def test_bad_input_is_one_error_and_leaves_nothing_behind(ltx, root, arguments, words) -> None:

@@ -19,6 +19,15 @@ def test_the_digest_sees_content_order_and_split() -> None:
     assert len(variants[0].digest) == 32
 
 
+def test_each_split_has_a_digest_of_its_own_documents() -> None:
+    whole = Splits(["a", "b"], ["c"], ["d", "e"])
+    other = Splits(["a", "x"], ["c"], ["e", "d"])
+    same = {name for name, digest in whole.digests.items() if digest == other.digests[name]}
+    assert set(whole.digests) == {"train", "validation", "test"} and same == {"validation"}
+    assert Splits(["c"], [], []).digests["train"] == whole.digests["validation"]
+    assert Splits([], [("c", "d")], []).digests["validation"] != Splits([], ["c", "d"], []).digests["validation"]
+
+
 def test_pairs_have_a_digest_of_their_own() -> None:
     pairs = Splits([("a", "b")], [("c", "d")], [])
     assert pairs.digest != Splits(["a", "b"], ["c", "d"], []).digest

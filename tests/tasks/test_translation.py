@@ -1,4 +1,5 @@
 import json
+import math
 import random
 import subprocess
 import sys
@@ -18,14 +19,18 @@ from lightning_tx.data.batch import IGNORE, BatchSize
 from lightning_tx.data.pairs import PairCorpus
 from lightning_tx.decoding.beam import Beam
 from lightning_tx.decoding.greedy import Greedy
+from lightning_tx.decoding.sample import Sample
 from lightning_tx.experiment import check, open_store, train
 from lightning_tx.loading import load_run
+from lightning_tx.materials import materials
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.tasks import translation_quality
 from lightning_tx.tasks.translation import Translation
 from lightning_tx.tasks.translation_quality import TABLE_ROWS, TranslationQuality
 from lightning_tx.tokenizers.byte import Byte
 from lightning_tx.tokenizers.character import Character
+from lightning_tx.tracking import tags
+from lightning_tx.training.checkpoint import Checkpoints
 from tests.decoding.models import continued
 from tests.model.configs import small_model
 
@@ -388,8 +393,8 @@ def test_a_run_is_trained_decoded_recorded_and_rebuilt(root: Path, tmp_path: Pat
     assert check(config) == []
     store = open_store(config)
     record = train(config, name="tiny", labels={}, store=store)
-    assert record.status == "FINISHED" and record.tags["ltx.metric"] == "best/bleu"
-    assert {"val/bleu", "best/chrf", "best/exact_match", "test/loss", "test/bleu"} <= set(record.metrics)
+    assert record.status == "FINISHED" and record.tags[tags.METRIC] == "last/bleu"
+    assert {"val/bleu", "last/chrf", "last_test/bleu", "best/exact_match", "test/loss"} <= set(record.metrics)
     for split, count in (("best", 19), ("test", 5)):
         written = {
             name: store.artifact_path(record.run_id, f"{split}/{name}").read_text(encoding="utf-8")
@@ -403,6 +408,46 @@ def test_a_run_is_trained_decoded_recorded_and_rebuilt(root: Path, tmp_path: Pat
     assert loaded.tokenizer.decode(loaded.tokenizer.encode("make 3.")) == "make 3."
     model: Any = loaded.model
     assert (model.source_embedding is model.token_embedding) == joint
+
+
+@pytest.mark.parametrize("decoding", [Greedy(), Sample(), Beam()])
+def test_a_model_of_no_numbers_writes_nothing(corpus: PairCorpus, decoding: Any) -> None:
+    sizes = {"vocab_size": corpus.tokenizer.vocab_size, "max_seq_len": 48}
+    model = small_model("encoder_decoder", sizes=sizes, positions="sinusoidal").eval()
+    torch.nn.init.constant_(model.token_embedding.weight, math.nan)
+    task = Translation()
+    metric: Any = task.final_metric(corpus, "validation", decoding)
+    for batch in task.eval_batches(corpus, "validation", **SIZES) or []:
+        metric.update(model, batch)
+    numbers = metric.compute()
+    assert set(numbers) == set(task.measures) and all(math.isnan(value) for value in numbers.values())
+    assert metric.files() == metric.timing() == {}
+
+
+def test_a_run_is_compared_by_its_last_weights_decoded_in_full(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first validation is made the best, so that the last weights are others."""
+    overrides = [
+        *["task=translation", "task.select_by=loss", "data=number_words", "data.size=200", "tokenizer=character"],
+        *["model=encoder_decoder", "model.d_model=16", "model.num_heads=2", "model.num_encoder_layers=1"],
+        *["model.num_decoder_layers=1", "model.max_seq_len=64", "trainer.max_steps=4", "trainer.val_every=2"],
+        *["trainer.batch_size=8", "trainer.accelerator=cpu", "task.validation_sentences=3", f"root={root}"],
+    ]
+    config = compose(overrides)
+    monkeypatch.setattr(Checkpoints, "_is_better", lambda *_: False)
+    decoded: list[int] = []
+    original = translation_quality.generate
+    monkeypatch.setattr(
+        translation_quality, "generate", lambda *args, **named: decoded.append(len(args[1])) or original(*args, **named)
+    )
+    store = open_store(config)
+    record = train(config, name="tiny", labels={}, store=store)
+    metrics, splits = record.metrics, materials(config).splits
+    assert (metrics["best/step"], metrics["last/step"]) == (2, 4)
+    assert metrics["last/loss"] == pytest.approx(metrics["val/loss"]) and metrics["last/loss"] != metrics["best/loss"]
+    assert metrics["last_test/loss"] != metrics["test/loss"]
+    # Three sentences at each of two validations, then both splits with both weights.
+    assert sum(decoded) == 2 * 3 + 2 * (len(splits.validation) + len(splits.test))
+    assert not any(name.startswith("last") for name in store.artifacts(record.run_id))
 
 
 def test_padding_of_either_side_goes_to_no_expert(corpus: PairCorpus) -> None:

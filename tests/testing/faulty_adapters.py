@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_tx.components.adapter.base import Adapter
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.measure import Measure
 from lightning_tx.core.schemes import Normal
 from lightning_tx.model.single_stack import SingleStack
 from tests.testing.planted import Fault
@@ -138,10 +139,10 @@ class ForgetsMomentum(torch.optim.SGD):
 
 
 class WithoutDirection:
-    """A task that names a metric, and not whether less of it is better."""
+    """A task whose measure does not say whether less of it is better."""
 
-    primary = "val/loss"
-    direction = "down"
+    measures = {"loss": Measure("down")}  # pyright: ignore[reportArgumentType]
+    primary = "loss"
     texts_per_example = 1
 
 

@@ -23,6 +23,12 @@ def own_environment(monkeypatch):
         monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def no_commit(monkeypatch):
+    """The code under test is in no commit, so that what is recorded does not depend on the state of a checkout."""
+    monkeypatch.setattr("lightning_tx.tracking.run.code_state", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def shared(template, tmp_path_factory) -> str:
     """The uri of a database for all tests that need no file of their own: MLflow opens it once."""

@@ -1,4 +1,5 @@
 import contextlib
+import json
 import logging
 import math
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from lightning_tx.tracking.code import CodeState
 from lightning_tx.tracking.errors import RunBusy, RunFinished, StoreUnavailable, TrackingError, UnsentMetrics
 from lightning_tx.tracking.interrupts import Interrupted
 from lightning_tx.tracking.store import Store
@@ -76,12 +78,32 @@ def test_what_is_recorded(store, tracked):
     assert (record.choices, record.seed) == ({"positions": "rope", "attention": "gqa"}, 7)
 
 
-def test_git_is_recorded_inside_a_repository_only(tracked, store, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+def test_code_that_is_in_no_commit_has_none_recorded(tracked, store):
     with tracked() as run:
         pass
     assert not {"mlflow.source.git.commit", "git.dirty"} & set(store.run(run.run_id).tags)
+
+
+@pytest.mark.parametrize("patch", ["", "diff --git a/x b/x\n"])
+def test_the_commit_is_recorded_and_what_differs_from_it(tracked, store, monkeypatch, patch):
+    monkeypatch.setattr("lightning_tx.tracking.run.code_state", lambda: CodeState("abc", patch))
+    with tracked() as run:
+        pass
+    tags = store.run(run.run_id).tags
+    assert tags["mlflow.source.git.commit"] == "abc" and tags["git.dirty"] == ("true" if patch else "false")
+    assert ("code.patch" in store.artifacts(run.run_id)) == bool(patch)
+    if patch:
+        assert store.artifact_path(run.run_id, "code.patch").read_text() == patch
+
+
+def test_a_patch_of_the_code_that_goes_on_lies_beside_that_of_the_first(tracked, store, monkeypatch):
+    monkeypatch.setattr("lightning_tx.tracking.run.code_state", lambda: CodeState("abc", ""))
+    break_off(tracked())
+    monkeypatch.setattr("lightning_tx.tracking.run.code_state", lambda: CodeState("abc", "patch"))
+    with tracked() as run:
+        pass
+    names = store.artifacts(run.run_id)
+    assert "code.patch" not in names and sum(name.startswith("code-") for name in names) == 1
 
 
 def test_an_exception_passes_and_fails_the_run(tracked, store):
@@ -163,13 +185,23 @@ def test_a_resumed_run_keeps_its_config_and_records_the_new_one_beside(tracked, 
     assert sum(name.startswith("config-") for name in store.artifacts(run.run_id)) == 1
 
 
-def test_a_run_that_goes_on_with_other_code_says_so(tracked, store, monkeypatch):
-    monkeypatch.setattr("lightning_tx.tracking.run._git_tags", lambda: {"mlflow.source.git.commit": "aaa"})
-    break_off(tracked())
-    monkeypatch.setattr("lightning_tx.tracking.run._git_tags", lambda: {"mlflow.source.git.commit": "bbb"})
-    with tracked() as run:
-        pass
-    assert store.run(run.run_id).tags["ltx.code_changed"] == "aaa -> bbb"
+def test_facts_are_parameters_and_those_that_change_are_told(tracked, store, caplog):
+    facts = [
+        {"code": "aaa", "threads": 2, "device": "cpu"},
+        {"code": "bbb", "threads": 2, "device": "cpu"},
+        {"code": "aaa", "threads": 1, "device": "cpu", "targets": 7},
+    ]
+    for number, each in enumerate(facts):
+        with contextlib.suppress(ZeroDivisionError), tracked() as run, caplog.at_level(logging.WARNING):
+            run.log_facts(each)
+            _ = 1 / (number - 1)
+        record = store.run(run.run_id)
+        if number == 0:
+            assert "ltx.facts_changed" not in record.tags and caplog.text == ""
+        store.end_run(run.run_id, "FAILED")
+    assert record.facts == {"code": "aaa", "threads": "2", "device": "cpu", "targets": "7"}
+    assert json.loads(record.tags["ltx.facts_changed"]) == {"code": ["aaa", "bbb"], "threads": ["2", "1"]}
+    assert "facts.threads was '2' when the run began and is '1' now" in caplog.text
 
 
 def test_a_finished_run_is_not_trained_again(tracked, store):

@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -226,3 +227,33 @@ def test_files_keep_the_name_they_are_given(store, tmp_path):
     assert store.artifact_path(run_id, "tables/effects.csv").read_text() == "1,2"
     assert store.artifacts(run_id) == ["source.csv", "tables"]
     assert store.artifacts(run_id, "tables") == ["tables/effects.csv"]
+
+
+def test_configs_of_many_runs_are_read_without_asking_the_store_for_each(store, tracked, monkeypatch):
+    for identity in ("a", "b"):
+        with tracked(identity=identity, config={"name": identity}):
+            pass
+    store.create_run("without a config", {"ltx.kind": "run"})
+    with tracked(identity="damaged", config={}) as damaged:
+        pass
+    store.artifact_path(damaged.run_id, "config.json").write_text('{"half": ')
+    runs = store.runs()
+    asked = []
+    monkeypatch.setattr(type(store.client), "get_run", lambda *arguments: asked.append(arguments))
+    found = store.configs(runs)
+    assert asked == [] and store.config(runs[0]) == {"name": "a"}
+    assert sorted(config["name"] for config in found.values()) == ["a", "b"]
+    assert set(found) == {run.run_id for run in runs if run.identity in ("a", "b")}
+
+
+def test_a_store_that_does_not_answer_is_no_missing_config(store, tracked, monkeypatch):
+    with tracked():
+        pass
+    runs = [replace(run, artifact_uri="mlflow-artifacts:/elsewhere") for run in store.runs()]
+
+    def unavailable(*_):
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(type(store), "artifacts", unavailable)
+    with pytest.raises(StoreUnavailable):
+        store.configs(runs)

@@ -1,7 +1,9 @@
+from datetime import datetime
+
 import pytest
 
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.tracking.study import Study
+from lightning_tx.tracking.study import Row, Study
 
 
 def test_a_study_is_created_once_and_extended(store):
@@ -84,3 +86,85 @@ def test_children(store, tracked):
     assert other.child("abc123") is None
     assert other.runs() == []
     assert study.child("else") is None
+
+
+def finish_a_run(tracked, study):
+    with tracked(study=study):
+        pass
+
+
+@pytest.mark.parametrize(("text", "value", "relative"), [("0.01", 0.01, False), (0.5, 0.5, False), ("1%", 0.01, True)])
+def test_a_margin_is_stated_once(store, tracked, text, value, relative):
+    study = Study.open(store, "s")
+    other = Study.get(store, "s")
+    assert study.margin is None
+    study.state_margin(text)
+    assert (other.margin.value, other.margin.relative) == (value, relative)
+    finish_a_run(tracked, study)
+    study.state_margin(text)
+    Study.open(store, "s", margin=text)
+    with pytest.raises(ConfigError, match=r"margin: 0\.02 is not the .* before results are known"):
+        study.state_margin("0.02")
+    assert study.margin.value == value
+
+
+def test_the_same_margin_may_be_written_in_another_way(store):
+    study = Study.open(store, "s", margin="0.010")
+    study.state_margin(0.01)
+    with pytest.raises(ConfigError, match="margin"):
+        study.state_margin("0.01%")
+
+
+def test_a_margin_after_results_is_refused_and_nothing_is_written(store, tracked):
+    study = Study.open(store, "s", overrides=["seed=1"])
+    finish_a_run(tracked, study)
+    study.finish()
+    before = store.run(study.run_id)
+    for state in (study.state_margin, lambda margin: Study.open(store, "s", overrides=["seed=2"], margin=margin)):
+        with pytest.raises(ConfigError, match=r"margin: 1% comes too late for study 's', 1 of whose runs"):
+            state("1%")
+    assert store.run(study.run_id) == before and study.margin is None
+
+
+@pytest.mark.parametrize("margin", [0, -1, "nan", "inf", "1kg", "100%", "-1%", True, ""])
+def test_what_is_no_margin_leaves_no_study(store, margin):
+    with pytest.raises(ConfigError, match=r"margin: .*Choices: "):
+        Study.open(store, "s", margin=margin)
+    assert store.studies() == []
+
+
+def test_a_run_that_failed_tells_no_results(store, tracked):
+    study = Study.open(store, "s")
+    with pytest.raises(ZeroDivisionError), tracked(study=study):
+        _ = 1 / 0
+    study.state_margin("1%")
+    assert study.margin.relative
+
+
+def row(identity, seed=1):
+    return Row(identity, f"positions=rope seed={seed}", seed, {"positions": "rope"})
+
+
+def test_what_is_asked_for_is_kept_in_order_and_once(store):
+    study = Study.open(store, "s")
+    assert study.rows() == []
+    study.ask([row("b"), row("a"), row("b", seed=9)])
+    assert study.rows() == [row("b"), row("a")]
+    Study.get(store, "s").ask([row("a"), row("c")])
+    assert study.rows() == [row("b"), row("a"), row("c")]
+    assert store.artifacts(study.run_id) == ["rows.json"]
+
+
+def test_a_study_keeps_its_first_precision(store):
+    study, other = Study.open(store, "s"), Study.get(store, "s")
+    assert study.keep_precision("32") == other.keep_precision("bf16-mixed") == study.keep_precision("x") == "32"
+
+
+def test_a_look_counts_where_it_sees_more_seeds(store):
+    study, other = Study.open(store, "s"), Study.get(store, "s")
+    assert study.looks == []
+    for number in (3, 3, 2, 5):
+        study.add_look(number)
+    other.add_look(4)
+    assert [number for number, _ in other.looks] == [3, 5]
+    assert all(datetime.fromisoformat(when).tzinfo is not None for _, when in study.looks)

@@ -53,6 +53,7 @@ def train(
     task: CausalLM | None = None,
     metrics: dict[str, Metric] | None = None,
     callbacks: Any = (),
+    test: Any = None,
     **options: Any,
 ) -> TrainingModule:
     """Train a model for a few steps; see :func:`fit`."""
@@ -73,7 +74,7 @@ def train(
         settings,
         train=Loader(sizes),
         validation=list(Loader([2, 3])),
-        test=None,
+        test=test,
         folder=folder,
         precision=32,
         logger=False,  # pyright: ignore[reportArgumentType]

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torchmetrics import Metric
 
+from lightning_tx.core.measure import Measure
 from lightning_tx.model.weights import load_mean, save_weights
 from lightning_tx.tasks.causal_lm import CausalLM, Likelihood
 from lightning_tx.training.checkpoint import BEST, LAST, SNAPSHOTS, snapshots
@@ -63,7 +64,7 @@ class Kill(pl.Callback):
 
 
 class Greater(CausalLM):
-    direction = "max"
+    measures = {"loss": Measure("max")}
 
 
 def scripted(values: Sequence[float], folder: Path, *callbacks: pl.Callback, said: int = 0, **options: Any) -> Any:
@@ -140,14 +141,16 @@ class TestAveraging:
 
     def test_the_mean_is_judged_by_itself(self, tmp_path: Path) -> None:
         """Its loss is neither that of the best validation nor of the last."""
-        metrics: dict[str, Metric] = {"val": Likelihood(100), "best": Likelihood(100)}
+        metrics: dict[str, Metric] = {"val": Likelihood(100), "validation": Likelihood(100)}
         module = train(small_model(), BATCHES, tmp_path, metrics=metrics, max_steps=6, val_every=2, average=3)
-        again: dict[str, Metric] = {"val": Likelihood(100), "best": Likelihood(100)}
+        again: dict[str, Metric] = {"val": Likelihood(100), "validation": Likelihood(100)}
         alone = train(small_model(), BATCHES, tmp_path / "alone", metrics=again, max_steps=6, val_every=2)
         assert alone.latest["best/loss"] == pytest.approx(min(alone.latest["val/loss"], alone.latest["best/loss"]))
         assert module.latest["val/loss"] == pytest.approx(alone.latest["val/loss"], rel=1e-6)
         assert module.latest["best/loss"] != pytest.approx(alone.latest["best/loss"], rel=1e-6)
         assert "best/step" in alone.latest and "best/step" not in module.latest
+        # What is compared is the mean too.
+        assert module.latest["last/loss"] == module.latest["best/loss"] and module.latest["last/step"] == 6
 
     def test_without_it_a_run_ends_with_the_best_and_keeps_no_others(self, tmp_path: Path) -> None:
         steps = Steps()

@@ -95,16 +95,17 @@ def optimizer_steps_and_resumes(subject: Component) -> None:
         raise Violation(f"after loading its state, the next step of {', '.join(differing)} is another.")
 
 
-@holds(about="component", groups=("task",), usually="primary or direction not set.")
+@holds(about="component", groups=("task",), usually="primary not set, or not among its measures.")
 def task_says_what_is_better(subject: Component) -> None:
-    """A task names its primary metric, whether less or more is better, and what its data must be."""
+    """A task says of its measures whether less or more is better, which is primary, and what its data must be."""
     task: Any = registry.create("task", subject.config)
+    directions = {name: measure.direction for name, measure in task.measures.items()}
     if (
-        not isinstance(task.primary, str)
-        or task.direction not in ("min", "max")
+        task.primary not in directions
+        or not set(directions.values()) <= {"min", "max"}
         or task.texts_per_example not in (1, 2)
     ):
-        raise Violation(f"primary {task.primary!r}, direction {task.direction!r}, texts {task.texts_per_example!r}.")
+        raise Violation(f"primary {task.primary!r}, measures {directions!r}, texts {task.texts_per_example!r}.")
 
 
 def _schedule(subject: Component, max_steps: int) -> Any:

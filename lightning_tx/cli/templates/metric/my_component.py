@@ -3,6 +3,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from lightning_tx.core.measure import Measure
 from lightning_tx.core.registry import register
 from lightning_tx.data.batch import IGNORE, Batch
 from lightning_tx.data.corpus import Corpus, SplitName
@@ -40,8 +41,8 @@ class MyComponent(CausalLM):
         label_smoothing: share of the target's probability that is spread evenly, in training only.
     """
 
+    measures = {**CausalLM.measures, "my_component": Measure("max")}
     primary = "my_component"
-    direction = "max"
 
     def metric(self, corpus: Corpus, split: SplitName) -> MyComponentMetric:
         """The metric of a split."""

@@ -1,0 +1,80 @@
+"""How a run ends: its last weights, by which it is compared, and the weights that it keeps are judged."""
+
+import math
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+import pytorch_lightning as pl
+
+from lightning_tx.core import measure
+from lightning_tx.model.weights import load_mean, load_weights
+from lightning_tx.training.checkpoint import BEST, Checkpoints, snapshots
+from lightning_tx.training.module import Judgement, TrainingModule
+from lightning_tx.training.stream import loader_of
+
+
+def conclude(
+    trainer: pl.Trainer, module: TrainingModule, checkpoints: Checkpoints, batches: Mapping[str, Any | None]
+) -> None:
+    """Record the numbers of a trained run, and load the weights that it keeps.
+
+    Variants are compared by ``last/...`` and ``last_test/...``, those of the weights at the end of training: how often
+    a run was validated has no part in them. ``best/...`` and ``test/...`` are those of the weights it keeps, which were
+    chosen for their validation. Where weights are averaged, the run ends with the mean and keeps it. What two of
+    them share is judged once.
+
+    The module's metric ``validation``, if it has one, judges weights on the validation split. Without it the numbers
+    are those of validations: the best one, and the mean over the last ones. Weights that are not finite are not
+    judged: their numbers are nan.
+
+    Args:
+        trainer: which has trained the module.
+        module: with the weights at the end of training.
+        checkpoints: what was kept on the way.
+        batches: those of ``validation`` and of ``test``; None where a split is empty.
+    """
+
+    def judge(metric: str) -> Judgement | None:
+        if metric not in module.metrics or batches[metric] is None:
+            return None
+        if not _finite(module):
+            return Judgement(_undefined(checkpoints), {}, {})
+        module.tested = metric
+        trainer.test(module, loader_of(batches[metric]), verbose=False)
+        return module.judgement
+
+    averaged, best, steps = checkpoints.average is not None, checkpoints.best, trainer.global_step
+    if averaged:
+        load_mean(module.net, snapshots(checkpoints.folder))
+    validated = _mean_of_last(checkpoints) if _finite(module) else _undefined(checkpoints)
+    last, last_test = judge("validation"), judge("test")
+    kept, kept_test = last, last_test
+    if not averaged and best["step"] != steps:
+        load_weights(module.net, checkpoints.folder / BEST)
+        kept, kept_test = judge("validation"), judge("test")
+    numbers = {
+        measure.LAST: {**(last.numbers if last else validated), "step": steps},
+        measure.LAST_TEST: last_test.numbers if last_test else {},
+        measure.BEST: {**(kept.numbers if kept else best), "step": best["step"]},
+        measure.TEST: kept_test.numbers if kept_test else {},
+    }
+    if averaged:
+        del numbers[measure.BEST]["step"]
+    module.record({f"{prefix}{name}": float(value) for prefix, each in numbers.items() for name, value in each.items()})
+    for prefix, judgement in ((measure.BEST, kept), (measure.TEST, kept_test)):
+        if judgement is not None:
+            module.files |= {f"{prefix}{name}": text for name, text in judgement.files.items()}
+            module.record({f"decoding/{prefix}{name}": value for name, value in judgement.timing.items()})
+
+
+def _finite(module: TrainingModule) -> bool:
+    return all(bool(parameter.isfinite().all()) for parameter in module.net.parameters())
+
+
+def _undefined(checkpoints: Checkpoints) -> dict[str, float]:
+    return dict.fromkeys(checkpoints.latest[-1], math.nan)
+
+
+def _mean_of_last(checkpoints: Checkpoints) -> dict[str, float]:
+    return {name: fmean(float(each[name]) for each in checkpoints.latest) for name in checkpoints.latest[-1]}
