@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from lightning_tx.ablation.keys import ABSENT, below, label_of, one_spelling, value_at
 from lightning_tx.core.errors import ConfigError, choices, nearest
@@ -11,6 +11,7 @@ from lightning_tx.core.registry import GROUPS
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
+    from lightning_tx.tracking.study import Row
 
 #: Ends the parameter that tells which version of a plugin file a group's component came from.
 PLUGIN_DIGEST = ".plugin_digest"
@@ -42,16 +43,7 @@ class Factor:
         return any(key == own or key.startswith(own + ".") for own in self.keys)
 
 
-class Row(Protocol):
-    """One run that a sweep of the study asked for: its identity, what it is called, its seed and its choices."""
-
-    identity: str
-    name: str
-    seed: int | None
-    choices: Mapping[str, str]
-
-
-def in_order(runs: Iterable["RunRecord"], rows: Sequence[Row] = ()) -> list["RunRecord"]:
+def in_order(runs: Iterable["RunRecord"], rows: Sequence["Row"] = ()) -> list["RunRecord"]:
     """The runs in the order in which they were asked for, so that no level is first because its run started first.
 
     Runs that nobody asked for follow in the order in which they started; those without a start come last.

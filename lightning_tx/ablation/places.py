@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lightning_tx.ablation.cell_model import SEED, VALUE
-from lightning_tx.ablation.factors import Factor, Row
+from lightning_tx.ablation.factors import Factor
 from lightning_tx.tracking import tags
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
+    from lightning_tx.tracking.study import Row
 
 #: The column for settings that differ without having been swept, when there are several of them.
 SETTINGS = "settings"
@@ -65,7 +66,7 @@ def table_of(runs: Sequence["RunRecord"], factors: Sequence[Factor], metric: str
 
 
 def unfinished(
-    runs: Sequence["RunRecord"], rows: Sequence[Row], usable: set[str], factors: Sequence[Factor], metric: str
+    runs: Sequence["RunRecord"], rows: Sequence["Row"], usable: set[str], factors: Sequence[Factor], metric: str
 ) -> list[Unfinished]:
     """What was asked for and did not end with a value, each with the reason of its latest run.
 

@@ -19,7 +19,6 @@ from lightning_tx.ablation.metric import Metric, on_test
 from lightning_tx.ablation.ordering import rankings, trends
 from lightning_tx.ablation.outcomes import losses
 from lightning_tx.ablation.places import (
-    Row,
     Unfinished,
     changed_settings,
     latest_of_each_place,
@@ -33,6 +32,7 @@ from lightning_tx.core.measure import Direction
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
+    from lightning_tx.tracking.study import Row
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def build_report(
     *,
     baselines: Mapping[str, str] | None = None,
     volatile: Iterable[str] = (),
-    rows: Sequence[Row] = (),
+    rows: Sequence["Row"] = (),
     margin: Margin | None = None,
     looks: Sequence[int] = (),
     may_switch: bool = False,

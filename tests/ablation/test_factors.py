@@ -1,20 +1,11 @@
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import pytest
 
 from lightning_tx.ablation.factors import choose_baselines, find_factors, in_order
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.tracking.study import Row
 from tests.ablation.studies import run
-
-
-@dataclass
-class Row:
-    """What a sweep asked for."""
-
-    identity: str
-    name: str = ""
-    seed: int | None = 0
-    choices: dict[str, str] = field(default_factory=dict)
 
 
 def by_name(factors):
@@ -43,7 +34,7 @@ def test_levels_come_in_the_order_in_which_the_sweep_ran_them():
 
 def test_levels_come_in_the_order_in_which_they_were_asked_for_whoever_started_first():
     late, early, alone = run({"norm": "rmsnorm"}), run({"norm": "none"}), run({"norm": "layernorm"})
-    rows = [Row(early.identity), Row(late.identity)]
+    rows = [Row(made.identity, "", 0, {}) for made in (early, late)]
     assert in_order([alone, late, early], rows) == [early, late, alone]
 
 

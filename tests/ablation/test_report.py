@@ -9,9 +9,9 @@ from lightning_tx.ablation.report import build_report
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.margin import Margin
 from lightning_tx.tracking import tags
+from lightning_tx.tracking.study import Row
 from tests.ablation.studies import METRIC, run
 from tests.ablation.test_comparability import study as study_of_facts
-from tests.ablation.test_factors import Row
 
 #: Noise of the twelve runs of ``study``, the same in each test.
 NOISE = [0.004, -0.006, 0.001, 0.005, -0.003, -0.002, 0.006, -0.001, -0.004, 0.002, 0.003, -0.005]

@@ -81,7 +81,7 @@ def test_a_sweep_is_the_product_in_order_of_the_command_line() -> None:
 
 def test_an_experiment_brings_its_own_sweep_and_the_command_line_changes_it() -> None:
     request = read_request(["experiment=ablation", "positions=rope"], multirun=False)
-    assert request.is_sweep and len(request.jobs) == 6
+    assert request.is_sweep and len(request.jobs) == 10
     assert {job.config["positions"]["name"] for job in request.jobs} == {"rope"}
 
 
