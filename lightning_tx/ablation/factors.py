@@ -48,7 +48,9 @@ def in_order(runs: Iterable["RunRecord"], rows: Sequence["Row"] = ()) -> list["R
 
     Runs that nobody asked for follow in the order in which they started; those without a start come last.
     """
-    place = {row.identity: number for number, row in enumerate(rows)}
+    place: dict[str, int] = {}
+    for row in rows:
+        place.setdefault(row.identity, len(place))
     never = datetime.max.replace(tzinfo=UTC)
     return sorted(runs, key=lambda run: (place.get(run.identity, len(place)), run.start_time or never))
 
@@ -94,13 +96,14 @@ def find_factors(
 
 
 def _level(run: "RunRecord", key: str, config: Mapping[str, Any] | None) -> str:
-    if key in run.choices and (key in GROUPS or config is None):
-        return one_spelling(run.choices[key])
+    asked = run.choices.get(key)
     value = ABSENT if config is None else value_at(config, key)
-    if value == ABSENT:
-        # A config group that holds no component (trainer) is told by its label.
-        return one_spelling(run.choices.get(key, ABSENT))
-    return run.choices[key] if isinstance(value, Mapping) and key in run.choices else label_of(value)
+    # Choices of a group are called by their label, and whatever there is no config of by what was written.
+    if asked is not None and (config is None or "." not in key):
+        return asked if key in GROUPS else one_spelling(asked)
+    if "." not in key and isinstance(value, Mapping):
+        return label_of(value.get("name", value))
+    return label_of(value)
 
 
 def choose_baselines(factors: Sequence[Factor], wanted: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -111,71 +114,72 @@ def choose_baselines(factors: Sequence[Factor], wanted: Mapping[str, str] | None
     Raises:
         ConfigError: a baseline for an unknown factor, or one that is not a level of its factor.
     """
-    known = {factor.name: {level: level for level in factor.levels} for factor in factors}
-    owner = {factor.name: factor.name for factor in factors}
+    levels_of = {factor.name: {level: level for level in factor.levels} for factor in factors}
+    owners = {factor.name: factor.name for factor in factors}
     for factor in factors:
         for place, name in enumerate(factor.aliased):
-            known[name] = {level.split(JOINT)[place]: level for level in reversed(factor.levels)}
-            owner[name] = factor.name
-    chosen = {factor.name: factor.levels[0] for factor in factors}
+            levels_of[name] = {level.split(JOINT)[place]: level for level in factor.levels}
+            owners[name] = factor.name
+    chosen: dict[str, str] = {}
     problems = []
-    for name, level in (wanted or {}).items():
-        where = f"baselines.{name}"
-        if name not in known:
+    for name, text in (wanted or {}).items():
+        where, levels = f"baselines.{name}", levels_of.get(name, {})
+        level = text if text in levels else one_spelling(text)
+        if name not in levels_of:
             problems.append(
-                f"{where}: the study varies no such thing.{nearest(name, known)} Factors: {choices(known)}."
+                f"{where}: the study varies no such thing.{nearest(name, levels_of)} Factors: {choices(levels_of)}."
             )
-        elif level not in known[name]:
-            levels = known[name]
+        elif level not in levels:
             problems.append(
-                f"{where}: {level!r} is none of its levels.{nearest(level, levels)} Levels: {choices(levels)}."
+                f"{where}: {text!r} is none of its levels.{nearest(text, levels)} Levels: {choices(levels)}."
             )
-        else:
-            chosen[owner[name]] = known[name][level]
+        elif chosen.setdefault(owners[name], levels[level]) != levels[level]:
+            problems.append(
+                f"{where}: {text!r} was never run beside another baseline that is asked for; the levels of "
+                f"{owners[name]} are: {choices(levels_of[owners[name]])}."
+            )
     if problems:
         raise ConfigError(problems)
-    return chosen
+    return {factor.name: chosen.get(factor.name, factor.levels[0]) for factor in factors}
 
 
 def _choice_it_belongs_to(key: str, varied: Mapping[str, Mapping[str, str]]) -> str | None:
-    """The varied choice beside which alone an option means something; None where it can be compared at equal values."""
-    parent, _, option = key.rpartition(".")
-    if not option or parent not in varied:
+    """The varied choice beside which alone an option means something; None where it can be compared at equal values.
+
+    That is so where one of the choices does not have the option at all, or shares none of its values with the others.
+    """
+    parts = key.split(".")
+    parent = next((above for end in range(1, len(parts)) if (above := ".".join(parts[:end])) in varied), None)
+    if parent is None:
         return None
     values: dict[str, set[str]] = {}
     for run_id, label in varied[parent].items():
         values.setdefault(label, set()).add(varied[key][run_id])
     if any(ABSENT in own for own in values.values()):
         return parent
-    alone = [
-        label
-        for label, own in values.items()
-        if own.isdisjoint(set().union(*(other for name, other in values.items() if name != label)))
-    ]
-    return parent if alone else None
+    for label, own in values.items():
+        others = set().union(*(other for name, other in values.items() if name != label))
+        if own.isdisjoint(others):
+            return parent
+    return None
 
 
 def _factor(key: str, children: list[str], varied: Mapping[str, Mapping[str, str]]) -> Factor:
     """A choice with the options that belong to it, each named only where its choice has several values of it."""
-    labels = varied[key]
-    differing = {
-        (label, child)
-        for label in set(labels.values())
-        for child in children
-        if len({varied[child][run_id] for run_id, own in labels.items() if own == label}) > 1
-    }
+    values: dict[tuple[str, str], set[str]] = {}
+    for run_id, label in varied[key].items():
+        for child in children:
+            values.setdefault((label, child), set()).add(varied[child][run_id])
     level = {
         run_id: " ".join(
-            [
-                label,
-                *(
-                    f"{child.rpartition('.')[2]}={varied[child][run_id]}"
-                    for child in children
-                    if (label, child) in differing
-                ),
+            [label]
+            + [
+                f"{child.removeprefix(key + '.')}={varied[child][run_id]}"
+                for child in children
+                if len(values[label, child]) > 1
             ]
         )
-        for run_id, label in labels.items()
+        for run_id, label in varied[key].items()
     }
     return Factor(key, (key, *children), tuple(dict.fromkeys(level.values())), level)
 

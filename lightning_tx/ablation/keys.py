@@ -1,6 +1,7 @@
 """Configs as dotted keys, and their values as text."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -50,6 +51,38 @@ def label_of(value: Any) -> str:
     return one_spelling(str(value))
 
 
+def one_spelling(text: str) -> str:
+    """The label of a value of which only the text is known, as it was written on the command line.
+
+    ``1e-3`` and ``0.001`` are one level, and so are ``False`` and ``false``, ``[0.9,0.98]`` and ``[0.9, 0.98]``.
+    """
+    text = text.strip()
+    if text.lower() in ("true", "false", "null"):
+        return text.lower()
+    if text.startswith("[") and text.endswith("]"):
+        return "[" + ", ".join(map(one_spelling, _entries(text[1:-1]))) + "]"
+    if text.isdecimal():
+        # Digests and seeds have more digits than a float can hold.
+        return text.lstrip("0") or "0"
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return f"{number:.12g}" if math.isfinite(number) else text
+
+
+def _entries(text: str) -> list[str]:
+    """The entries of a list; commas within inner brackets divide none."""
+    entries, depth = [""], 0
+    for sign in text:
+        depth += (sign in "[{") - (sign in "]}")
+        if sign == "," and not depth:
+            entries.append("")
+        else:
+            entries[-1] += sign
+    return entries if text.strip() else []
+
+
 def value_at(config: Mapping[str, Any], key: str) -> Any:
     """The value under a dotted key of a nested config; ``ABSENT`` where there is none."""
     value: Any = config
@@ -58,12 +91,3 @@ def value_at(config: Mapping[str, Any], key: str) -> Any:
             return ABSENT
         value = value[part]
     return value
-
-
-def one_spelling(label: str) -> str:
-    """``1e-3`` and ``0.001`` are one level."""
-    try:
-        number = float(label)
-    except ValueError:
-        return label
-    return f"{number:.12g}"

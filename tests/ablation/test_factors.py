@@ -173,3 +173,59 @@ def test_factors_that_always_changed_together_are_one():
 def test_factors_that_changed_together_but_once_are_two():
     runs = [run({"a": a, "b": b}) for a, b in [("0", "0"), ("1", "1"), ("1", "0")]]
     assert [factor.name for factor in find_factors(runs)] == ["a", "b"]
+
+
+def test_spellings_of_runs_without_a_config_are_one_level_beside_one_with_it():
+    known, configs = study(configured({"optimizer.betas": "[0.9,0.98]"}, {"optimizer": {"betas": [0.9, 0.98]}}))
+    killed, other = run({"optimizer.betas": "[0.9, 0.98]"}), run({"optimizer.betas": "[0.9,0.95]"})
+    (factor,) = find_factors([*known, killed, other], configs)
+    assert factor.levels == ("[0.9, 0.98]", "[0.9, 0.95]")
+
+
+def test_option_that_is_a_mapping_has_one_level_whether_it_was_swept_or_not():
+    config = {"feed_forward": {"expert": {"name": "gelu"}}}
+    runs, configs = study(
+        configured({"feed_forward": "moe", "feed_forward.expert": "{name:gelu}"}, config),
+        configured({"feed_forward": "moe"}, config),
+    )
+    assert find_factors(runs, configs) == []
+
+
+def test_group_that_an_older_run_did_not_name_is_called_by_its_component():
+    runs, configs = study(
+        configured({"norm": "none"}, {"norm": {"name": "none"}}),
+        configured({}, {"norm": {"name": "rmsnorm", "eps": 1}}),
+    )
+    (factor,) = find_factors(runs, configs)
+    assert factor.levels == ("none", "rmsnorm")
+
+
+def test_option_of_an_option_joins_the_choice_that_it_lies_below():
+    plain = configured({"feed_forward": "gelu"}, {"feed_forward": {"name": "gelu"}})
+    experts = [
+        configured(
+            {"feed_forward": "moe", "feed_forward.expert.name": name},
+            {"feed_forward": {"name": "moe", "expert": {"name": name}}},
+        )
+        for name in ("swiglu", "relu")
+    ]
+    (factor,) = find_factors(*study(plain, *experts))
+    assert factor.levels == ("gelu", "moe expert.name=swiglu", "moe expert.name=relu")
+
+
+def test_baselines_are_read_as_levels_are():
+    runs = [
+        run({"optimizer.lr": lr, "optimizer.betas": betas}) for lr in ("0.01", "1e-3") for betas in ("[1,2]", "[3]")
+    ]
+    factors = find_factors(runs)
+    assert choose_baselines(factors, {"optimizer.lr": "1e-3", "optimizer.betas": "[1,2]"}) == {
+        "optimizer.lr": "0.001",
+        "optimizer.betas": "[1, 2]",
+    }
+
+
+def test_baselines_of_factors_that_changed_together_must_be_of_one_level():
+    (joint,) = find_factors([run({"a": "1", "b": "x"}), run({"a": "2", "b": "y"})])
+    assert choose_baselines([joint], {"a": "2", "b": "y"}) == {"a + b": "2 + y"}
+    with pytest.raises(ConfigError, match=r"^baselines\.b: 'x' was never run beside another baseline"):
+        choose_baselines([joint], {"a": "2", "b": "x"})
