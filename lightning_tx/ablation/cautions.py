@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning_tx.ablation.confounds import COSTS, FLOPS, SECONDS, SIZES, TOKENS, Confound
-from lightning_tx.ablation.confounds import between_seeds as facts_between_seeds
 from lightning_tx.ablation.factors import Factor
+from lightning_tx.ablation.facts import between_seeds as facts_between_seeds
+from lightning_tx.ablation.facts import brief, is_fact, unknown_beside
 from lightning_tx.ablation.formatting import amount, decimals_for, listed, number, percent
 from lightning_tx.ablation.keys import ABSENT, label_of, value_at
 from lightning_tx.ablation.spread import UnevenSpread
@@ -27,7 +28,6 @@ _SIZE_NAMES: dict[str, str] = {
     **dict(zip(SIZES, ("parameters", "trainable parameters", "active parameters"), strict=True)),
     TOKENS: "tokens to train on",
     FLOPS: "FLOPs",
-    SECONDS: "seconds of training (median)",
 }
 #: Sizes and costs in the order in which they are told.
 _TOLD = (*SIZES, *COSTS)
@@ -55,6 +55,8 @@ def differences(found: Sequence[Confound]) -> list[str]:
             text = listed(_size(confound, baseline) for confound in sizes)
             sentences.setdefault((factor, "", text), []).append(level)
         settings = [confound for confound in members if confound.key not in _TOLD]
+        # Other data or another precision weigh more than most keys, of which only the first few are named.
+        settings.sort(key=lambda confound: not is_fact(confound.key))
         if settings:
             sentences.setdefault((factor, baseline, _settings(settings)), []).append(level)
     return [
@@ -74,16 +76,20 @@ def _distinct_sizes(sizes: Sequence[Confound]) -> list[Confound]:
 
 
 def _size(confound: Confound, baseline: str) -> str:
+    value, reference = confound.value, confound.baseline_value
+    if confound.key == SECONDS:
+        change = percent(value, reference).lstrip("+-")
+        way = "longer" if value > reference else "shorter"
+        return f"{change} {way} training than {baseline} (medians: {amount(value)} s against {amount(reference)} s)"
     name = _SIZE_NAMES[confound.key]
-    if ABSENT in (confound.value, confound.baseline_value):
+    if ABSENT in (value, reference):
         return f"no comparable count of {name}"
-    example = "e.g. " if confound.varies else ""
-    numbers = f"{example}{amount(confound.value)} against {amount(confound.baseline_value)}"
-    way = "more" if confound.value > confound.baseline_value else "fewer"
-    if not confound.baseline_value:
+    several = "medians: " if confound.key in COSTS else "e.g. "
+    numbers = f"{several if confound.varies else ''}{amount(value)} against {amount(reference)}"
+    way = "more" if value > reference else "fewer"
+    if not reference:
         return f"more {name} than {baseline} ({numbers})"
-    change = percent(confound.value, confound.baseline_value).lstrip("+-")
-    return f"{change} {way} {name} than {baseline} ({numbers})"
+    return f"{percent(value, reference).lstrip('+-')} {way} {name} than {baseline} ({numbers})"
 
 
 def _settings(settings: Sequence[Confound]) -> str:
@@ -105,7 +111,7 @@ def _setting(confound: Confound) -> str:
 
 def _named(key: str) -> str:
     fact = key.removeprefix(tags.FACTS)
-    return key if fact == key else _FACT_NAMES.get(fact, fact)
+    return _FACT_NAMES.get(fact, fact) if is_fact(key) else key
 
 
 def shown(value: Any) -> str:
@@ -168,7 +174,8 @@ def provenance(used: Sequence["RunRecord"], configs: Mapping[str, Mapping[str, A
     changed: dict[str, int] = {}
     for run in used:
         for fact, (before, after) in json.loads(run.tags.get(tags.FACTS_CHANGED, "{}")).items():
-            text = f"{_named(tags.FACTS + fact)} ({shown(before)} to {shown(after)})"
+            values = [shown(brief(fact, value)) for value in (before, after)]
+            text = f"{_named(tags.FACTS + fact)} ({' to '.join(values)})"
             changed[text] = changed.get(text, 0) + 1
     sentences += [f"{_runs(count)} changed {text} when resumed." for text, count in changed.items()]
     hosts = _values(used, tags.HOST)
@@ -221,9 +228,30 @@ def between_seeds(used: Sequence["RunRecord"]) -> list[str]:
 
 
 def _seeds(seeds: Sequence[int | None]) -> str:
-    names = [str(seed) for seed in seeds[:MOST_KEYS]]
-    more = [f"{len(seeds) - MOST_KEYS} more"] if len(seeds) > MOST_KEYS else []
-    return f"{'seed' if len(seeds) == 1 else 'seeds'} {listed([*names, *more])}"
+    """``seed 3``, ``seeds 3 and 4``, ``seeds 0 to 2 and 7``."""
+    rows: list[list[int]] = []
+    for seed in sorted(seed for seed in seeds if seed is not None):
+        if rows and seed == rows[-1][-1] + 1:
+            rows[-1].append(seed)
+        else:
+            rows.append([seed])
+    names = [
+        name for row in rows for name in ([f"{row[0]} to {row[-1]}"] if len(row) > 2 else [str(seed) for seed in row])
+    ]
+    if not names:
+        return "runs without a seed"
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {_some(names, 40)}"
+
+
+def unknown_facts(used: Sequence["RunRecord"]) -> list[str]:
+    """Facts that were recorded of some of the runs only."""
+    keys: dict[int, list[str]] = {}
+    for key, count in unknown_beside(used).items():
+        keys.setdefault(count, []).append(_named(key))
+    return [
+        f"{_runs(count)} did not record {listed(names)}: differences in these could not be checked."
+        for count, names in keys.items()
+    ]
 
 
 def nonfinite(used: Sequence["RunRecord"]) -> list[str]:

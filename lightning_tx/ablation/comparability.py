@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lightning_tx.ablation.confounds import DATA, facts_of, pairs_of
+from lightning_tx.ablation.confounds import pairs_of
 from lightning_tx.ablation.factors import Factor
+from lightning_tx.ablation.facts import DATA, facts_of
 from lightning_tx.ablation.formatting import listed
 from lightning_tx.ablation.metric import Metric
 from lightning_tx.core.measure import PREFIXES, TARGETS, TEXT, Measure, measure_of
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 #: By (factor, level): the facts that differ from the baseline's though the metric needs them equal.
 Apart = Mapping[tuple[str, str], tuple[str, ...]]
 
+#: The parameter that tells the task of a run, whether or not it recorded facts.
+_TASK = "task.name"
 _PER_TOKEN = ("loss", "perplexity", "accuracy")
 _WORDS = {
     "validation_data": "the validation data differ",
@@ -42,7 +45,7 @@ def incomparable(
         metric: what is compared; of one whose needs are not recorded they are told by its name.
     """
     needs = _needs(metric)
-    facts = {run.run_id: facts_of(run) for run in runs}
+    facts = {run.run_id: _known_of(run) for run in runs}
     apart = {}
     for column, factor in enumerate(factors):
         for level, pairs in pairs_of(runs, factors, column, baselines[factor.name]).items():
@@ -82,11 +85,15 @@ def incomparable_words(apart: Apart, baselines: Mapping[str, str], metric: str, 
     ]
 
 
+def _known_of(run: "RunRecord") -> dict[str, str]:
+    return {key: value for key, value in run.params.items() if key == _TASK} | facts_of(run)
+
+
 def _differ(a: Mapping[str, str], b: Mapping[str, str], need: str) -> bool:
-    """Whether two runs differ in a fact; where one of them did not record it, in the fact that implies it."""
-    if need in a and need in b:
-        return a[need] != b[need]
-    return need.endswith("_data") and DATA in a and DATA in b and a[DATA] != b[DATA]
+    """Whether two runs differ in a fact; where one of them did not record it, in what it follows from."""
+    if need not in a or need not in b:
+        need = DATA if need.endswith("_data") else _TASK if need == "objective" else need
+    return need in a and need in b and a[need] != b[need]
 
 
 def _needs(metric: Metric) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_tx.ablation.factors import PLUGIN_DIGEST, Factor
+from lightning_tx.ablation.facts import DATA, as_keys, causes_among, facts_of, is_fact, is_of, is_of_the_seed
 from lightning_tx.ablation.keys import ABSENT, below, fingerprint, flatten, label_of
 from lightning_tx.tracking.tags import FACTS
 
@@ -18,20 +19,6 @@ SIZES = ("params/total", "params/trainable", "params/active")
 TOKENS, FLOPS, SECONDS = COSTS = ("train/tokens", "flops/total", "time/train_seconds")
 #: Costs closer than this share are equal.
 TOLERANCE = {TOKENS: 0.001, FLOPS: 0.01, SECONDS: 0.1}
-
-#: The fact that implies those about single splits.
-DATA = "data"
-#: Facts by what implies them: where that differs, or is the factor itself, they are not told again.
-IMPLIED = {
-    "validation_data": (DATA,),
-    "test_data": (DATA,),
-    "validation_targets": (DATA, "tokenizer", "objective", "model.max_seq_len", "pattern"),
-    "test_targets": (DATA, "tokenizer", "objective", "model.max_seq_len", "pattern"),
-    "tokenizer": (DATA,),
-    DATA: (),
-    "objective": ("task",),
-    "code": ("lightning_tx",),
-}
 
 
 class Difference(NamedTuple):
@@ -50,8 +37,8 @@ class Confound:
         factor: name of the factor.
         level: the level judged.
         baseline: the level it is compared with.
-        key: a dotted key of the config, or one of ``SIZES``.
-        value: what the runs with the level have, in the first pair that differs.
+        key: a dotted key of the config, a fact (``facts.precision``), or one of ``SIZES`` and ``COSTS``.
+        value: what the runs with the level have, in the first pair that differs; of ``COSTS`` the median.
         baseline_value: what those with the baseline have.
         varies: whether other pairs have other values.
         num_differing: pairs of runs that differ in it.
@@ -119,12 +106,12 @@ def confounds(
         }
         for run in known
     }
-    costs = {run.run_id: {key: run.metrics[key] for key in COSTS if key in run.metrics} for run in known}
+    costs = {run.run_id: _costs(run) for run in known}
     found = []
     for column, factor in enumerate(factors):
         baseline = (baselines or {}).get(factor.name, factor.levels[0])
         for level, pairs in pairs_of(known, factors, column, baseline).items():
-            found += _without_implied(factor, _compare(factor, level, baseline, pairs, facts))
+            found += _compare(factor, level, baseline, pairs, facts)
             found += _compare_costs(factor, level, baseline, pairs, costs)
     return found
 
@@ -151,46 +138,49 @@ def pairs_of(
     return {level: found[level] for level in factors[column].levels if level in found}
 
 
-def facts_of(run: "RunRecord") -> dict[str, str]:
-    """What a run was made of besides its config; runs of before facts were recorded have digests and precision."""
-    earlier = {DATA: "data_digest", "tokenizer": "tokenizer_digest", "precision": "chosen.precision"}
-    return {fact: run.params[param] for fact, param in earlier.items() if param in run.params} | run.facts
-
-
-def _named(facts: Mapping[str, str]) -> dict[str, str]:
-    return {f"{FACTS}{name}": value for name, value in facts.items()}
-
-
-def _without_implied(factor: Factor, found: list[Confound]) -> list[Confound]:
-    """Those that nothing else among them, and not the factor itself, implies."""
-    differing = {confound.key.removeprefix(FACTS) for confound in found}
-
-    def is_implied(key: str) -> bool:
-        fact = key.removeprefix(FACTS)
-        causes = IMPLIED.get(fact, ())
-        return factor.owns(fact) or any(cause in differing or factor.owns(cause) for cause in causes)
-
-    return [confound for confound in found if not (confound.key.startswith(FACTS) and is_implied(confound.key))]
-
-
 def _compare_costs(
     factor: Factor,
     level: str,
     baseline: str,
     pairs: Sequence[tuple[str, str]],
-    costs: Mapping[str, Mapping[str, float]],
+    costs: Mapping[str, Mapping[str, tuple[float, Any]]],
 ) -> list[Confound]:
     """The costs whose medians over the pairs differ by more than their tolerance."""
     found = []
     for key in COSTS:
-        both = [(a, b) for a, b in pairs if key in costs[a] and key in costs[b]]
+        # How a cost was measured goes with it: seconds of two devices are not compared.
+        both = [
+            pair
+            for pair in pairs
+            if all(key in costs[run_id] for run_id in pair) and costs[pair[0]][key][1] == costs[pair[1]][key][1]
+        ]
         if not both:
             continue
-        value, reference = (median(costs[pair[side]][key] for pair in both) for side in (0, 1))
+        value, reference = (median(costs[pair[side]][key][0] for pair in both) for side in (0, 1))
         if reference and abs(value / reference - 1) > TOLERANCE[key]:
             found.append(
-                Confound(factor.name, level, baseline, key, value, reference, True, len(both), len(pairs), both[0])
+                Confound(
+                    factor=factor.name,
+                    level=level,
+                    baseline=baseline,
+                    key=key,
+                    value=value,
+                    baseline_value=reference,
+                    varies=len({(costs[a][key][0], costs[b][key][0]) for a, b in both}) > 1,
+                    num_differing=len(both),
+                    num_pairs=len(pairs),
+                    pair=both[0],
+                )
             )
+    return found
+
+
+def _costs(run: "RunRecord") -> dict[str, tuple[float, Any]]:
+    """What a run cost, each with the facts that it depends on besides what was trained."""
+    facts = facts_of(run)
+    found: dict[str, tuple[float, Any]] = {key: (run.metrics[key], None) for key in COSTS if key in run.metrics}
+    if SECONDS in found:
+        found[SECONDS] = run.metrics[SECONDS], (facts.get("device"), facts.get("threads"))
     return found
 
 
@@ -204,8 +194,10 @@ def _compare(
     differing: dict[str, list[tuple[str, str]]] = {}
     for pair in pairs:
         a, b = (facts[run_id] for run_id in pair)
-        for key in a.keys() | b.keys():
-            if not factor.owns(key) and fingerprint(a, key) != fingerprint(b, key):
+        keys = {key for key in a.keys() | b.keys() if not factor.owns(key) and _differs(a, b, key)}
+        for key in keys:
+            # Another path, or another number of examples, does not say that the data are others, nor that they are not.
+            if not is_of(factor, key) and (key == f"{FACTS}{DATA}" or not causes_among(key, keys)):
                 differing.setdefault(key, []).append(pair)
     return [
         Confound(
@@ -222,6 +214,13 @@ def _compare(
         )
         for key, where in sorted(differing.items())
     ]
+
+
+def _differs(a: Mapping[str, Any], b: Mapping[str, Any], key: str) -> bool:
+    """Whether two runs differ in a key; in a fact only where it is known of both."""
+    if is_fact(key) and (key not in a or key not in b):
+        return False
+    return fingerprint(a, key) != fingerprint(b, key)
 
 
 def unplanned(
@@ -241,44 +240,26 @@ def unplanned(
     """
     is_volatile = below(volatile)
     known = [run for run in runs if run.run_id in configs]
-    facts = {run.run_id: {**_named(facts_of(run)), **flatten(configs[run.run_id])} for run in known}
+    facts: dict[str, dict[str, Any]] = {run.run_id: {**as_keys(run), **flatten(configs[run.run_id])} for run in known}
     cell = {run.run_id: tuple(factor.level[run.run_id] for factor in factors) for run in known}
-    found = {}
+    found: dict[str, dict[str, str]] = {}
     for key in sorted({key for flat in facts.values() for key in flat}):
-        values = {(cell[run.run_id], fingerprint(facts[run.run_id], key)) for run in known}
-        if is_volatile(key) or len(values) == len(set(cell.values())):
+        compared = [run for run in known if key in facts[run.run_id]] if is_fact(key) else known
+        values = {(cell[run.run_id], fingerprint(facts[run.run_id], key)) for run in compared}
+        if is_volatile(key) or len(values) == len({levels for levels, _ in values}):
             continue
-        if key.startswith(FACTS) and _is_of_the_seed(key, known, facts):
+        if is_fact(key) and is_of_the_seed(key, compared, facts):
             continue
         if not all(_is_seed(facts[run.run_id].get(key), run.seed) for run in known):
             found[key] = {run.run_id: label_of(facts[run.run_id].get(key, ABSENT)) for run in known}
-    return {key: labels for key, labels in found.items() if not _is_implied(key, found)}
+    return {key: labels for key, labels in found.items() if not _follows(key, found)}
 
 
-def between_seeds(runs: Sequence["RunRecord"]) -> dict[str, dict[str, list[int | None]]]:
-    """Facts that are the same for all runs of a seed and differ between seeds: by value, the seeds that have it."""
-    facts = {run.run_id: _named(facts_of(run)) for run in runs}
-    found = {}
-    for key in dict.fromkeys(key for own in facts.values() for key in own):
-        values: dict[str, list[int | None]] = {}
-        for run in runs:
-            seeds = values.setdefault(facts[run.run_id].get(key, ABSENT), [])
-            if run.seed not in seeds:
-                seeds.append(run.seed)
-        if len(values) > 1 and _is_of_the_seed(key, runs, facts):
-            found[key] = values
-    return {key: values for key, values in found.items() if not _is_implied(key, found)}
-
-
-def _is_implied(key: str, found: Iterable[str]) -> bool:
-    causes = IMPLIED.get(key.removeprefix(FACTS), ()) if key.startswith(FACTS) else ()
-    return any(f"{FACTS}{cause}" in found or cause in found for cause in causes)
-
-
-def _is_of_the_seed(key: str, runs: Sequence["RunRecord"], facts: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether all runs of a seed agree, so that no comparison, each of which is within a seed, mixes values."""
-    values = {(run.seed, fingerprint(facts[run.run_id], key)) for run in runs}
-    return len(values) == len({run.seed for run in runs})
+def _follows(key: str, found: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether the value of a fact is settled by the values of those keys that it follows from."""
+    causes = causes_among(key, found)
+    by_cause = {(tuple(found[cause][run_id] for cause in causes), value) for run_id, value in found[key].items()}
+    return bool(causes) and len(by_cause) == len({values for values, _ in by_cause})
 
 
 def sizes(run: "RunRecord") -> dict[str, float]:
@@ -290,7 +271,7 @@ def sizes(run: "RunRecord") -> dict[str, float]:
 def _besides(run: "RunRecord") -> dict[str, Any]:
     """What a run has besides its config: sizes, versions of plugin files (each is a key of its group), and facts."""
     code = {key: value for key, value in run.params.items() if key.endswith(PLUGIN_DIGEST)}
-    return {**sizes(run), **code, **_named(facts_of(run))}
+    return {**sizes(run), **code, **as_keys(run)}
 
 
 def _is_seed(value: Any, seed: int | None) -> bool:

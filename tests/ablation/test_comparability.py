@@ -76,3 +76,33 @@ def test_sentences_name_the_reason_and_what_to_compare_by():
     ]
     (sentence,) = incomparable_words(apart, {"tokenizer": "bpe"}, "last/loss", None)
     assert sentence.endswith("The task has no metric that can be compared.")
+
+
+def test_tasks_of_before_facts_were_recorded_are_told_by_their_names():
+    runs = [
+        run({"task": task}, 0, None, metrics={"best/loss": 1.0}, params={"task.name": task})
+        for task in ("causal_lm", "masked_lm")
+    ]
+    apart = incomparable(runs, find_factors(runs), {"task": "causal_lm"}, Metric("best/loss", "min", None))
+    assert apart == {("task", "masked_lm"): ("objective",)}
+    del runs[0].params["task.name"]
+    assert incomparable(runs, find_factors(runs), {"task": "causal_lm"}, Metric("best/loss", "min", None)) == {}
+
+
+def test_speeds_of_two_devices_are_not_compared():
+    runs = [
+        run({"norm": norm}, 0, None, metrics={"train/tokens_per_second": 1.0}, params={"facts.device": device})
+        for norm, device in (("none", "cpu"), ("rmsnorm", "cuda"))
+    ]
+    metric = choose_metric(runs, "train/tokens_per_second")
+    assert incomparable(runs, find_factors(runs), {"norm": "none"}, metric) == {("norm", "rmsnorm"): ("device",)}
+
+
+def test_runs_that_differ_between_seeds_only_can_be_compared():
+    runs = [
+        run({"norm": norm}, seed, None, metrics=METRICS, params={"facts.tokenizer": str(seed)})
+        for norm in ("none", "rmsnorm")
+        for seed in (0, 1)
+    ]
+    metric = Metric("last/loss", "min", MEASURES["loss"])
+    assert incomparable(runs, find_factors(runs), {"norm": "none"}, metric) == {}

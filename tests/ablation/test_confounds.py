@@ -1,4 +1,6 @@
-from lightning_tx.ablation.confounds import between_seeds, confounds, differences, unplanned
+import pytest
+
+from lightning_tx.ablation.confounds import confounds, differences, unplanned
 from lightning_tx.ablation.factors import find_factors
 from tests.ablation.studies import run
 
@@ -109,7 +111,75 @@ def test_facts_that_differ_within_a_combination_and_seed_are_unplanned_and_those
     configs = {made.run_id: {} for made in runs}
     factors = find_factors(runs)
     assert list(unplanned(runs, configs, factors)) == ["facts.threads"]
-    assert between_seeds(runs) == {"facts.torch": {"2.10": [0], "2.11": [1]}}
+
+
+def test_fact_that_follows_from_a_changed_setting_is_not_told_again_and_a_change_of_its_own_is():
+    def made(seed, precision, threads):
+        return run({"norm": "none"}, seed, params=facts(precision=precision, threads=threads))
+
+    runs = [made(0, "32", "1"), made(0, "bf16-mixed", "2"), made(1, "32", "2")]
+    settings = dict(zip((made.run_id for made in runs), ("32", "auto", "32"), strict=True))
+    configs = {run_id: {"trainer": {"precision": precision}} for run_id, precision in settings.items()}
+    assert list(unplanned(runs, configs, [])) == ["facts.threads", "trainer.precision"]
+    # Under one setting two precisions: the setting does not explain it.
+    configs[runs[2].run_id]["trainer"]["precision"] = "auto"
+    assert list(unplanned(runs, configs, [])) == ["facts.precision", "facts.threads", "trainer.precision"]
+
+
+def test_facts_that_were_not_recorded_are_unknown_and_no_difference():
+    old, new = run({"norm": "none"}), run({"norm": "rmsnorm"}, params=facts(precision="32", torch="2.14"))
+    again = run({"norm": "none"}, params=facts(precision="32", torch="2.14"))
+    configs = {made.run_id: {} for made in (old, new, again)}
+    assert confounds([old, new], configs, find_factors([old, new])) == []
+    assert unplanned([old, new, again], configs, find_factors([old, new, again])) == {}
+
+
+@pytest.mark.parametrize(
+    ("factor", "fact"),
+    [
+        ("tokenizer.vocab_size", "tokenizer"),
+        ("data.num_examples", "data"),
+        ("model.max_seq_len", "validation_targets"),
+        ("pattern", "test_targets"),
+        ("task.mask_fraction", "objective"),
+        ("trainer.precision", "precision"),
+    ],
+)
+def test_option_owns_the_facts_that_follow_from_it(factor, fact):
+    runs = [run({factor: value}, params=facts(**{fact: value * 64}, threads=value)) for value in "12"]
+    (found,) = confounds(runs, {made.run_id: {} for made in runs}, find_factors(runs))
+    assert found.key == "facts.threads"
+
+
+def test_other_data_are_told_beside_another_path():
+    runs = [
+        run({"norm": norm}, params=facts(data=digest, test_data=digest)) for norm, digest in (("a", "1"), ("b", "2"))
+    ]
+    configs = {made.run_id: {"data": {"path": made.run_id}} for made in runs}
+    found = confounds(runs, configs, find_factors(runs))
+    assert [confound.key for confound in found] == ["data.path", "facts.data"]
+
+
+def test_seconds_of_two_devices_are_not_compared():
+    def made(norm, seconds, device):
+        return run({"norm": norm}, metrics={"time/train_seconds": seconds}, params=facts(device=device))
+
+    runs = [made("none", 10.0, "cpu"), made("slow", 20.0, "cpu"), made("fast", 1.0, "cuda")]
+    found = confounds(runs, {made.run_id: {} for made in runs}, find_factors(runs))
+    assert [(confound.level, confound.key) for confound in found] == [
+        ("slow", "time/train_seconds"),
+        ("fast", "facts.device"),
+    ]
+
+
+def test_costs_are_compared_by_medians_over_pairs():
+    runs = [
+        run({"norm": norm}, seed, metrics={"time/train_seconds": seconds})
+        for norm, times in (("none", (10.0, 10.0, 500.0)), ("slow", (13.0, 13.0, 13.0)))
+        for seed, seconds in enumerate(times)
+    ]
+    (found,) = confounds(runs, {made.run_id: {} for made in runs}, find_factors(runs))
+    assert (found.value, found.baseline_value, found.varies) == (13.0, 10.0, True)
 
 
 def test_a_fact_that_comes_with_a_level_is_a_difference():
