@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from lightning_tx.ablation.factors import Factor
 from lightning_tx.ablation.formatting import listed
 from lightning_tx.ablation.places import Place, latest_of_each_place, place_of
-from lightning_tx.ablation.statistics import BETTER, EQUIVALENT, Effect
+from lightning_tx.ablation.statistics import BETTER, EQUIVALENT, WORSE, Effect
 from lightning_tx.tracking import tags
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ Outcome = Literal["finished", "diverged", "failed", "killed", "running"]
 WORSE_DIVERGED = "worse: diverged"
 BETTER_DIVERGED = "better: baseline diverged"
 
+#: What the reason of a run says that stopped because its numbers were none any more.
+_DIVERGED = ("diverged", "nonfinite", "not finite")
 _LOST: tuple[Outcome, ...] = ("diverged", "failed", "killed")
 
 
@@ -27,11 +29,12 @@ def outcome_of(run: "RunRecord", metric: str) -> Outcome:
 
     A run that was cut off without a word counts as running: nobody knows.
     """
-    if "diverged" in run.tags.get(tags.REASON, ""):
-        return "diverged"
     if run.finished:
         # A finished run without the metric was asked for something that it does not measure.
         return "finished" if math.isfinite(run.metrics.get(metric, 0.0)) else "diverged"
+    reason = run.tags.get(tags.REASON, "").lower()
+    if any(words in reason for words in _DIVERGED):
+        return "diverged"
     outcomes: dict[str, Outcome] = {"FAILED": "failed", "KILLED": "killed"}
     return outcomes.get(run.status, "running")
 
@@ -68,24 +71,35 @@ class Lost:
 
 @dataclass(frozen=True)
 class Losses:
-    """The levels that lost runs, by factor and level."""
+    """The levels that lost runs.
+
+    Attributes:
+        levels: what each of them lost, by factor and level.
+        lost_beside: by factor and level, in how many places the baseline's run was lost and that of the level was not.
+    """
 
     levels: Mapping[tuple[str, str], Lost]
+    lost_beside: Mapping[tuple[str, str], int]
 
     def judge(self, effect: Effect) -> Effect:
         """The effect with what lost runs make of its verdict.
 
-        A level all of whose runs diverged is worse. One that lost runs which its baseline did not lose is neither
-        better nor equivalent: the runs that are left were selected by their luck.
+        A level all of whose runs diverged, where some of its baseline's did not, is worse. One that lost runs which its
+        baseline did not lose is neither better nor equivalent: the runs that are left were selected by their luck. Nor
+        is it worse or equivalent where those of the baseline were.
         """
         level, baseline = (self.levels.get((effect.factor, name)) for name in (effect.level, effect.baseline))
-        gone, baseline_gone = level is not None and level.all_diverged, baseline is not None and baseline.all_diverged
-        if gone and not baseline_gone:
-            return replace(effect, verdict=WORSE_DIVERGED)
-        if baseline_gone and not gone:
-            return replace(effect, verdict=BETTER_DIVERGED)
-        if level is not None and level.beyond_baseline and effect.verdict in (BETTER, EQUIVALENT):
-            return replace(effect, verdict=f"inconclusive: {level.words}")
+        beside = self.lost_beside.get((effect.factor, effect.level), 0)
+        if level is not None and level.beyond_baseline:
+            if level.all_diverged:
+                return replace(effect, verdict=WORSE_DIVERGED)
+            if effect.verdict in (BETTER, EQUIVALENT):
+                return replace(effect, verdict=f"inconclusive: {level.words}")
+        if baseline is not None and beside:
+            if baseline.all_diverged:
+                return replace(effect, verdict=BETTER_DIVERGED)
+            if effect.verdict in (WORSE, EQUIVALENT):
+                return replace(effect, verdict=f"inconclusive: {effect.baseline} {baseline.words}")
         return effect
 
     def with_absent(self, found: Sequence[Effect], baselines: Mapping[str, str]) -> list[Effect]:
@@ -113,20 +127,28 @@ def losses(runs: Sequence["RunRecord"], factors: Sequence[Factor], baselines: Ma
         baselines: baseline level by factor.
         metric: name of the metric that is compared.
     """
-    ended: dict[Place, Outcome] = {}
-    for run in latest_of_each_place(sorted(runs, key=lambda run: outcome_of(run, metric) == "finished"), factors):
-        ended[place_of(run, factors)] = outcome_of(run, metric)
-    found = {}
+    ended: dict[Place, Outcome] = {
+        place_of(run, factors): outcome_of(run, metric) for run in latest_of_each_place(runs, factors)
+    }
+    ended |= {place_of(run, factors): "finished" for run in runs if outcome_of(run, metric) == "finished"}
+    found: dict[tuple[str, str], Lost] = {}
+    lost_beside: dict[tuple[str, str], int] = {}
     for column, factor in enumerate(factors):
-        baseline = baselines[factor.name]
         for level in factor.levels:
-            own = {place: outcome for place, outcome in ended.items() if place[0][column] == level}
-            counts: dict[Outcome, int] = {name: count for name in _LOST if (count := list(own.values()).count(name))}
-            beyond = sum(
-                outcome in _LOST
-                and ended.get(((*levels[:column], baseline, *levels[column + 1 :]), seed)) == "finished"
-                for (levels, seed), outcome in own.items()
-            )
+            own = [(place, outcome) for place, outcome in ended.items() if place[0][column] == level]
+            beside = [(outcome, ended.get(_beside(place, column, baselines[factor.name]))) for place, outcome in own]
+            counts: dict[Outcome, int] = {}
+            for name in _LOST:
+                if count := sum(outcome == name for _, outcome in own):
+                    counts[name] = count
             if counts:
+                beyond = sum(outcome in _LOST and other == "finished" for outcome, other in beside)
                 found[factor.name, level] = Lost(factor.name, level, len(own), counts, beyond)
-    return Losses(found)
+            lost_beside[factor.name, level] = sum(outcome == "finished" and other in _LOST for outcome, other in beside)
+    return Losses(found, lost_beside)
+
+
+def _beside(place: Place, column: int, baseline: str) -> Place:
+    """The place of equal seed and other levels that has the baseline."""
+    levels, seed = place
+    return (*levels[:column], baseline, *levels[column + 1 :]), seed

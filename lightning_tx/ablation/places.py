@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -52,8 +53,13 @@ def place_of(run: "RunRecord", factors: Sequence[Factor]) -> Place:
 
 
 def latest_of_each_place(runs: Sequence["RunRecord"], factors: Sequence[Factor]) -> list["RunRecord"]:
-    """Of runs in the same place the one that started last; ``runs`` are in order."""
-    return list({place_of(run, factors): run for run in runs}.values())
+    """Of runs in the same place the one that started last, in the order of ``runs``."""
+    latest = {place_of(run, factors): run for run in sorted(runs, key=_started)}
+    return [run for run in runs if latest[place_of(run, factors)] is run]
+
+
+def _started(run: "RunRecord") -> datetime:
+    return run.start_time or datetime.min.replace(tzinfo=UTC)
 
 
 def table_of(runs: Sequence["RunRecord"], factors: Sequence[Factor], metric: str) -> pd.DataFrame:
@@ -79,16 +85,12 @@ def unfinished(
         factors: the study's factors.
         metric: name of the metric that is compared.
     """
-    known: dict[str, list[RunRecord]] = {row.identity: [] for row in rows}
-    for run in runs:
-        known.setdefault(run.identity, []).append(run)
     asked = {row.identity: row for row in rows}
-    done = {place_of(run, factors) for run in runs if run.run_id in usable}
     missing = []
-    for identity, own in known.items():
-        if any(run.run_id in usable or place_of(run, factors) in done for run in own):
+    for identity, own in _expected(runs, rows, usable, factors).items():
+        if any(run.run_id in usable for run in own):
             continue
-        last = own[-1] if own else None
+        last = max(own, key=_started, default=None)
         missing.append(
             Unfinished(
                 name=name_of(last, factors) if last else asked[identity].name,
@@ -98,6 +100,25 @@ def unfinished(
             )
         )
     return missing
+
+
+def num_expected(
+    runs: Sequence["RunRecord"], rows: Sequence["Row"], usable: set[str], factors: Sequence[Factor]
+) -> int:
+    """How many runs a study is made of: those asked for and those that ran unasked; arguments as for ``unfinished``."""
+    return len(_expected(runs, rows, usable, factors))
+
+
+def _expected(
+    runs: Sequence["RunRecord"], rows: Sequence["Row"], usable: set[str], factors: Sequence[Factor]
+) -> dict[str, list["RunRecord"]]:
+    """The runs by identity, those asked for first; without unasked ones that were lost and whose place another took."""
+    known: dict[str, list[RunRecord]] = {row.identity: [] for row in rows}
+    done = {place_of(run, factors) for run in runs if run.run_id in usable}
+    for run in runs:
+        if run.identity in known or run.run_id in usable or place_of(run, factors) not in done:
+            known.setdefault(run.identity, []).append(run)
+    return known
 
 
 def name_of(run: "RunRecord", factors: Sequence[Factor]) -> str:

@@ -16,6 +16,7 @@ from tests.ablation.studies import METRIC, run
         (math.nan, "FINISHED", "", "diverged"),
         (math.inf, "FINISHED", "", "diverged"),
         (None, "FAILED", "diverged at step 7", "diverged"),
+        (None, "FAILED", "FloatingPointError: The loss is not finite", "diverged"),
         (None, "FAILED", "MemoryError: no room", "failed"),
         (None, "KILLED", "stopped by SIGTERM", "killed"),
         (None, "RUNNING", "", "running"),
@@ -61,3 +62,26 @@ def test_a_failed_run_that_was_done_again_is_not_lost():
     base = run({"lr": "0.01"}, 0, 1.0)
     for runs in ([base, failed, done], [base, done, failed]):
         assert losses(runs, find_factors(runs), {"lr": "0.01"}, METRIC).sentences() == []
+
+
+def test_level_whose_baseline_lost_runs_that_it_kept_is_not_worse():
+    lost = study(("0.01", [1, math.nan, 1]), ("0.1", [1, 1, 1]))
+    assert judged(lost, WORSE) == judged(lost, EQUIVALENT) == "inconclusive: 0.01 diverged at 1 of 3 runs"
+    assert judged(lost, BETTER) == BETTER
+
+
+def test_level_that_diverged_is_not_worse_than_a_baseline_that_has_no_value_either():
+    runs = [run({"lr": "0.01"}, 0, None, status="FAILED"), run({"lr": "0.1"}, 0, math.nan)]
+    lost = losses(runs, find_factors(runs), {"lr": "0.01"}, METRIC)
+    assert judged(lost, NOT_MATCHED) == NOT_MATCHED
+    assert lost.sentences() == ["lr=0.01 failed at 1 of 1 run.", "lr=0.1 diverged at 1 of 1 run."]
+
+
+def test_losses_are_compared_beside_the_same_other_levels_and_seed():
+    # The level is lost beside norm=none, where its baseline was never run.
+    cells = [("0.01", "rmsnorm", 1.0), ("0.1", "rmsnorm", 1.0), ("0.1", "none", math.nan)]
+    runs = [run({"lr": lr, "norm": norm}, 0, value) for lr, norm, value in cells]
+    lost = losses(runs, find_factors(runs), {"lr": "0.01", "norm": "rmsnorm"}, METRIC)
+    assert lost.levels["lr", "0.1"].counts == {"diverged": 1}
+    assert judged(lost, BETTER) == BETTER
+    assert lost.judge(Effect("norm", "none", "rmsnorm", NOT_MATCHED)).verdict == WORSE_DIVERGED
