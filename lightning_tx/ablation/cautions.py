@@ -249,7 +249,8 @@ def unknown_facts(used: Sequence["RunRecord"]) -> list[str]:
     for key, count in unknown_beside(used).items():
         keys.setdefault(count, []).append(_named(key))
     return [
-        f"{_runs(count)} did not record {listed(names)}: differences in these could not be checked."
+        f"{_runs(count)} did not record {listed(names)}: differences in "
+        f"{'this' if len(names) == 1 else 'these'} could not be checked."
         for count, names in keys.items()
     ]
 

@@ -22,6 +22,7 @@ from lightning_tx.ablation.places import (
     Unfinished,
     changed_settings,
     latest_of_each_place,
+    num_expected,
     table_of,
     unfinished,
 )
@@ -163,7 +164,7 @@ def build_report(
     found, dependent = _dependent(found, between, within)
     test = _on_test(used, columns, metric, names, baseline_of, matched_on, looks, apart)
     besides = tuple(c for c in confounds(used, configs, columns, baseline_of, volatile) if c.factor in names)
-    missing = unfinished(runs, rows, {run.run_id for run in measured}, factors, metric.name)
+    usable = {run.run_id for run in measured}
     told = {
         effect: wording.finding(effect, look, num_tests, wording.context_words(effect, table))
         for effect in found
@@ -182,8 +183,8 @@ def build_report(
         test_effects=tuple(test),
         interactions=between,
         confounds=besides,
-        unfinished=tuple(missing),
-        num_runs=len({row.identity for row in rows} | {run.identity for run in runs}),
+        unfinished=tuple(unfinished(runs, rows, usable, factors, metric.name)),
+        num_runs=num_expected(runs, rows, usable, factors),
         num_seeds=num_seeds,
         averaged_over=wording.averaged_over(factors, table),
         dependent=tuple(dependent),
@@ -215,6 +216,7 @@ def build_report(
             *cautions.repeated(measured, used),
             *cautions.provenance(used, configs),
             *cautions.between_seeds(used),
+            *cautions.unknown_facts(used),
             *cautions.nonfinite(used),
             *cautions.ended_early(used),
             *cautions.uneven(uneven_spread(table, [*names, *matched_on]), columns),

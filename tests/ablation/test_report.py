@@ -393,3 +393,16 @@ def test_looks_before_are_counted():
     assert (first.look.number, second.look.number) == (1, 2)
     assert second.effects[0].high - second.effects[0].low > first.effects[0].high - first.effects[0].low
     assert "95 % over 2 looks" in second.unsettled[0]
+
+
+def test_runs_of_before_facts_were_recorded_are_named_and_lost_ones_done_again_count_once():
+    runs, configs = study()
+    for made in runs:
+        made.params["facts.data"] = "d"
+        if made.choices["positions"] == "rope":
+            made.params["facts.device"] = "cpu"
+    lost = run(runs[0].choices, 0, None, status="FAILED")
+    report = report_of([lost, *runs], configs)
+    assert "6 runs did not record device: differences in this could not be checked." in report.cautions
+    assert (report.num_runs, report.unfinished) == (12, ())
+    assert report.differences == report_of(*study()).differences
