@@ -18,6 +18,7 @@ SIZES = ("params/total", "params/trainable", "params/active")
 #: What a run cost besides; the last one is measured, and noisy.
 TOKENS, FLOPS, SECONDS = COSTS = ("train/tokens", "flops/total", "time/train_seconds")
 #: Costs closer than this share are equal.
+LEAST_SECONDS = 10.0  # shorter ones are start-up rather than training
 TOLERANCE = {TOKENS: 0.001, FLOPS: 0.01, SECONDS: 0.1}
 
 
@@ -179,7 +180,9 @@ def _costs(run: "RunRecord") -> dict[str, tuple[float, Any]]:
     """What a run cost, each with the facts that it depends on besides what was trained."""
     facts = facts_of(run)
     found: dict[str, tuple[float, Any]] = {key: (run.metrics[key], None) for key in COSTS if key in run.metrics}
-    if SECONDS in found:
+    if found.get(SECONDS, (0.0, None))[0] < LEAST_SECONDS:
+        found.pop(SECONDS, None)
+    else:
         found[SECONDS] = run.metrics[SECONDS], (facts.get("device"), facts.get("threads"))
     return found
 

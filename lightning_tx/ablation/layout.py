@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from lightning_tx.ablation.combinations import Combination
 from lightning_tx.ablation.formatting import amount, decimals_for, number
 from lightning_tx.ablation.report import Report
-from lightning_tx.ablation.statistics import Effect
+from lightning_tx.ablation.statistics import NOT_COMPARABLE, Effect
 from lightning_tx.ablation.wording import confidence, effect_decimals
 
 
@@ -15,7 +15,7 @@ def direction_words(report: Report) -> str:
 
 
 def summary(report: Report) -> str:
-    """How much of the study there is: ``17 of 18 runs finished, 6 combinations, 3 seeds, second look``."""
+    """How much of the study there is: ``17 of 18 runs finished, 6 combinations, 3 seeds, look 2``."""
     parts = [f"{report.num_runs - len(report.unfinished)} of {report.num_runs} runs finished"]
     if report.combinations:
         combinations = len(report.combinations)
@@ -31,11 +31,13 @@ def effects_note(report: Report) -> str:
     text = f"Effect: change of {report.metric} when only this factor changes, at equal seeds{report.averaged_over}. "
     text += f"Intervals: {confidence(report.look)}, each alone, with the seed as the replicate."
     num_tests = sum(effect.p_value is not None for effect in report.effects)
-    share = f"{100 * report.look.verdict:.2g} %"
+    if not num_tests:
+        return text
+    if not report.look.verdict:
+        return f"{text} Two seeds settle nothing: there are no verdicts."
     together = f"all {num_tests} comparisons together (Holm)" if num_tests > 1 else "the one comparison"
-    if num_tests:
-        text += f" Verdicts: {together}, at {share} for this look and 5 % for all looks there may be."
-    return text
+    share = f"{100 * report.look.verdict:.2g} %"
+    return f"{text} Verdicts: {together}, at {share} for this look and 5 % for all looks there may be."
 
 
 def in_noise(effect: Effect) -> str:
@@ -59,6 +61,8 @@ def speed(row: Combination) -> str:
 def combinations_note(report: Report) -> str:
     """What the marks mean; empty where there are none."""
     notes = []
+    if any(effect.verdict == NOT_COMPARABLE for effect in report.effects):
+        notes.append("Not all of these values can be compared.")
     if any(row.told_apart is False for row in report.combinations):
         notes.append("≈: its difference from the best is not settled.")
     if any(not row.steady for row in report.combinations):

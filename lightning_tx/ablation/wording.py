@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from lightning_tx.ablation.factors import Factor
+from lightning_tx.ablation.factors import JOINT, Factor
 from lightning_tx.ablation.formatting import decimals_for, listed, number, probability
 from lightning_tx.ablation.interactions import Interaction
 from lightning_tx.ablation.looks import Look
@@ -57,11 +57,16 @@ def finding(effect: Effect, look: Look, num_tests: int, contexts: str = "") -> s
     """
     assert effect.estimate is not None
     decimals = effect_decimals(effect)
-    start = f"{effect.factor}: {effect.level} − {effect.baseline}{contexts} = "
-    start += number(effect.estimate, decimals, signed=True)
+    start = f"{_difference(effect)}{contexts} = {number(effect.estimate, decimals, signed=True)}"
     interval = f", {confidence(look)} {ends_of(effect)}" if effect.ends else ""
     seeds = f"over {_seeds(effect.num_seeds)}{_agreement(effect)}"
     return f"{start}{interval} {seeds}: {_verdict_words(effect, look, num_tests)}."
+
+
+def _difference(effect: Effect) -> str:
+    """``attention: gqa − mha``; levels of joint factors in brackets, for they hold a plus themselves."""
+    level, baseline = (f"({name})" if JOINT in name else name for name in (effect.level, effect.baseline))
+    return f"{effect.factor}: {level} − {baseline}"
 
 
 def _agreement(effect: Effect) -> str:
@@ -192,7 +197,7 @@ def ranking_words(ranking: Ranking) -> str:
 def dependence(effect: Effect, other: str, within: Mapping[str, float], p_value: float) -> str:
     """The first sentence of a study whose effect changes sign with another factor."""
     return (
-        f"{effect.factor}: {effect.level} − {effect.baseline} depends on {other}: {_by_level(within)} "
+        f"{_difference(effect)} depends on {other}: {_by_level(within)} "
         f"({probability(p_value)}). An average over {other} describes none of them."
     )
 
@@ -209,8 +214,7 @@ def against_test(found: Sequence[Effect], on_test: Sequence[Effect]) -> list[str
     if not pairs:
         return []
     sentences = [
-        f"{test.factor}: {test.level} − {test.baseline} = "
-        f"{number(test.estimate, effect_decimals(test), signed=True)}"
+        f"{_difference(test)} = {number(test.estimate, effect_decimals(test), signed=True)}"
         f"{f' ({ends_of(test)})' if test.ends else ''}."
         for _, test in pairs
     ]
