@@ -77,7 +77,8 @@ def print_report(
     measured = {name for run in runs for name in run.metrics}
     if metric not in measured and any(run.finished for run in runs):
         raise ConfigError(f"--metric: no run has {metric!r}.{nearest(metric, measured)} Metrics: {choices(measured)}.")
-    configs = study.store.configs(runs)
+    # A run that died at its beginning has none.
+    configs = {run.run_id: {} for run in runs} | study.store.configs(runs)
     report = build_report(study.name, runs, configs, metric, direction, baselines, VOLATILE)
     out.print("", to_rich(report), sep="\n")
     for name, text in {"report.md": to_markdown(report), **to_csv(report)}.items():
