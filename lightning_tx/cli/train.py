@@ -78,12 +78,12 @@ def _checked(request: Request) -> list[str]:
 
 def _margin_problems(request: Request) -> list[str]:
     """A study has one margin, and a run without a study none."""
-    margins = {str(job.config["margin"]): job for job in request.jobs}
+    margins = list(dict.fromkeys(str(job.config["margin"]) for job in request.jobs))
     if "margin" in request.swept or len(margins) > 1:
-        return [f"margin: {', '.join(margins)} are several; a study has one, and it cannot be swept."]
-    (margin, job), *_ = margins.items()
-    if job.config["margin"] is not None and not request.is_sweep and not job.config["study"]:
-        return [f"margin: {margin} is that of a study, and this run belongs to none; add study=NAME."]
+        return [f"margin: {', '.join(margins)}; a study has one margin, which cannot be swept."]
+    config = request.jobs[0].config
+    if config["margin"] is not None and not request.is_sweep and not config["study"]:
+        return [f"margin: {config['margin']} is that of a study, and this run belongs to none; add study=NAME."]
     return []
 
 

@@ -53,6 +53,6 @@ def _view(store: "Store", study: str) -> str:
     varied = [key for factor in find_factors(runs) for key in factor.name.split(" + ")]
     primary = runs[0].tags[tags.METRIC] if runs else f"{measure.LAST}loss"
     ascending = not runs or runs[0].tags[tags.DIRECTION] == "min"
-    name = primary.removeprefix(measure.LAST)
+    name = primary.partition("/")[2]
     metrics = [primary, f"{measure.LAST_TEST}{name}", f"{measure.BEST}{name}", *EXTRA]
     return share_view(store, study, [f"ablation.{key}" for key in [*varied, "seed"]], metrics, ascending=ascending)

@@ -170,7 +170,7 @@ class Task(ABC):
         return self.metric(corpus, split)
 
     def num_positions(self, batch: Any) -> int:
-        """How many tokens of a batch a model computes, padding included."""
+        """How many tokens of a batch a model computes, padding included: those of its ``tokens_BT`` by default."""
         return batch.tokens_BT.numel()
 
     def max_new_tokens(self, length: int, max_seq_len: int) -> int:

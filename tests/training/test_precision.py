@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_tx.training.precision import MIN_WIDTH, choose_precision
+from lightning_tx.training.device import device_name
+from lightning_tx.training.precision import MIN_WIDTH, choose_common_precision, choose_precision
 
 
 @pytest.fixture
@@ -51,6 +52,36 @@ def test_narrow_models_gain_nothing(machine: Any) -> None:
     machine(cpu=True)
     precision, reason = choose_precision("auto", "cpu", MIN_WIDTH - 1)
     assert precision == 32 and f"d_model {MIN_WIDTH - 1}" in reason
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ([("cpu", MIN_WIDTH), ("cpu", 4 * MIN_WIDTH)], ("bf16-mixed", "this CPU multiplies bfloat16")),
+        ([("cpu", MIN_WIDTH), ("cpu", 16)], (32, "d_model 16 is too narrow for bfloat16 to pay")),
+        ([("cpu", MIN_WIDTH), ("auto", MIN_WIDTH)], (32, "this GPU multiplies no bfloat16")),
+    ],
+)
+def test_several_models_have_one_precision_that_suits_all(machine: Any, models: Any, expected: Any) -> None:
+    machine(cpu=True, cuda=False)
+    assert choose_common_precision(models) == expected
+
+
+@pytest.mark.parametrize(
+    ("hardware", "accelerator", "name"),
+    [
+        ({}, "auto", "cpu"),
+        ({"cuda": True}, "auto", "Some GPU"),
+        ({"cuda": True}, "cuda", "Some GPU"),
+        ({"cuda": True}, "cpu", "cpu"),
+        ({"mps": True}, "auto", "mps"),
+        ({"mps": True}, "cpu", "cpu"),
+    ],
+)
+def test_a_device_has_a_name(machine: Any, monkeypatch: Any, hardware: Any, accelerator: str, name: str) -> None:
+    machine(**hardware)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    assert device_name(accelerator) == name
 
 
 def test_on_this_machine_it_chooses_one_of_the_two() -> None:
