@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lightning_tx.ablation.cell_model import fit
-from lightning_tx.ablation.confounds import sizes
+from lightning_tx.ablation.confounds import STEADY, sizes
 from lightning_tx.ablation.factors import Factor
 from lightning_tx.ablation.ordering import not_told_apart
 from lightning_tx.ablation.places import place_of
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
 
 TOKENS_PER_SECOND = "train/tokens_per_second"
-#: Speeds of one combination that differ by more than this were not measured under equal conditions.
-STEADY = 1.2
 
 
 @dataclass(frozen=True)

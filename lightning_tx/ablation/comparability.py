@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from lightning_tx.ablation.confounds import pairs_of
 from lightning_tx.ablation.factors import Factor
-from lightning_tx.ablation.facts import DATA, facts_of
+from lightning_tx.ablation.facts import DATA
 from lightning_tx.ablation.formatting import listed
 from lightning_tx.ablation.metric import Metric
 from lightning_tx.core.measure import PREFIXES, TARGETS, TEXT, Measure, measure_of
@@ -86,7 +86,7 @@ def incomparable_words(apart: Apart, baselines: Mapping[str, str], metric: str, 
 
 
 def _known_of(run: "RunRecord") -> dict[str, str]:
-    return {key: value for key, value in run.params.items() if key == _TASK} | facts_of(run)
+    return {key: value for key, value in run.params.items() if key == _TASK} | run.facts
 
 
 def _differ(a: Mapping[str, str], b: Mapping[str, str], need: str) -> bool:

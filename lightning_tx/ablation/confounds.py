@@ -6,7 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_tx.ablation.factors import PLUGIN_DIGEST, Factor
-from lightning_tx.ablation.facts import DATA, as_keys, causes_among, facts_of, is_fact, is_of, is_of_the_seed
+from lightning_tx.ablation.facts import DATA, as_keys, causes_among, is_fact, is_of, is_of_the_seed
 from lightning_tx.ablation.keys import ABSENT, below, fingerprint, flatten, label_of
 from lightning_tx.tracking.tags import FACTS
 
@@ -19,6 +19,8 @@ SIZES = ("params/total", "params/trainable", "params/active")
 TOKENS, FLOPS, SECONDS = COSTS = ("train/tokens", "flops/total", "time/train_seconds")
 #: Costs closer than this share are equal.
 LEAST_SECONDS = 10.0  # shorter ones are start-up rather than training
+#: Seconds, or speeds, of runs of one kind that differ by more than this were not measured under equal conditions.
+STEADY = 1.2
 TOLERANCE = {TOKENS: 0.001, FLOPS: 0.01, SECONDS: 0.1}
 
 
@@ -157,7 +159,10 @@ def _compare_costs(
         ]
         if not both:
             continue
-        value, reference = (median(costs[pair[side]][key][0] for pair in both) for side in (0, 1))
+        sides = [[costs[pair[side]][key][0] for pair in both] for side in (0, 1)]
+        value, reference = map(median, sides)
+        if key == SECONDS and any(max(side) > STEADY * min(side) for side in sides):
+            continue  # the machine was busier for some runs than for others
         if reference and abs(value / reference - 1) > TOLERANCE[key]:
             found.append(
                 Confound(
@@ -178,12 +183,11 @@ def _compare_costs(
 
 def _costs(run: "RunRecord") -> dict[str, tuple[float, Any]]:
     """What a run cost, each with the facts that it depends on besides what was trained."""
-    facts = facts_of(run)
     found: dict[str, tuple[float, Any]] = {key: (run.metrics[key], None) for key in COSTS if key in run.metrics}
     if found.get(SECONDS, (0.0, None))[0] < LEAST_SECONDS:
         found.pop(SECONDS, None)
     else:
-        found[SECONDS] = run.metrics[SECONDS], (facts.get("device"), facts.get("threads"))
+        found[SECONDS] = run.metrics[SECONDS], (run.facts.get("device"), run.facts.get("threads"))
     return found
 
 

@@ -22,9 +22,6 @@ _ROOTS = (DATA, TOKENIZER, "objective", "precision", "device", "threads", "torch
 _DIGESTS = (DATA, "validation_data", "test_data", TOKENIZER, "code")
 _DIGEST_CHARACTERS = 8
 
-#: Where runs of before facts were recorded have them.
-_EARLIER = {DATA: "data_digest", TOKENIZER: "tokenizer_digest", "precision": "chosen.precision"}
-
 _DATA = ("data", f"{FACTS}{DATA}")
 _TOKENS = (*_DATA, "tokenizer", f"{FACTS}{TOKENIZER}", "task", f"{FACTS}objective", "model.max_seq_len", "pattern")
 #: By fact, the keys of the config and the other facts that it follows from; where one of these is told, it is not.
@@ -41,14 +38,9 @@ _CAUSES: dict[str, tuple[str, ...]] = {
 }
 
 
-def facts_of(run: "RunRecord") -> dict[str, str]:
-    """The facts by name; of a run of before they were recorded the digests and the precision that it has."""
-    return {fact: run.params[param] for fact, param in _EARLIER.items() if param in run.params} | run.facts
-
-
 def as_keys(run: "RunRecord") -> dict[str, str]:
     """The facts of a run as keys beside those of its config, as ``facts.precision``."""
-    return {f"{FACTS}{fact}": brief(fact, value) for fact, value in facts_of(run).items()}
+    return {f"{FACTS}{fact}": brief(fact, value) for fact, value in run.facts.items()}
 
 
 def brief(fact: str, value: str) -> str:
@@ -102,6 +94,6 @@ def between_seeds(runs: Sequence["RunRecord"]) -> dict[str, dict[str, list[int |
 
 def unknown_beside(runs: Sequence["RunRecord"]) -> dict[str, int]:
     """Facts that some runs recorded and others, of before they were, did not: of how many each is not known."""
-    facts = [facts_of(run) for run in runs]
+    facts = [run.facts for run in runs]
     missing = {fact: sum(fact not in own for own in facts) for fact in _ROOTS}
     return {f"{FACTS}{fact}": count for fact, count in missing.items() if 0 < count < len(facts)}

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
+#: Where runs have the facts that were recorded before they were called so.
+_EARLIER_FACTS = {"data": "data_digest", "tokenizer": "tokenizer_digest", "precision": "chosen.precision"}
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """One run as it stood when it was read.
@@ -54,8 +58,12 @@ class RunRecord:
 
     @property
     def facts(self) -> dict[str, str]:
-        """What the run was made of besides its config: digests, precision, device, versions."""
-        return {
+        """What the run was made of besides its config: digests, precision, device, versions.
+
+        A run of before facts were recorded has the digests and the precision under other names.
+        """
+        earlier = {fact: self.params[param] for fact, param in _EARLIER_FACTS.items() if param in self.params}
+        return earlier | {
             key.removeprefix(names.FACTS): value for key, value in self.params.items() if key.startswith(names.FACTS)
         }
 

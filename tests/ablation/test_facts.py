@@ -1,4 +1,4 @@
-from lightning_tx.ablation.facts import between_seeds, facts_of, unknown_beside
+from lightning_tx.ablation.facts import between_seeds, unknown_beside
 from tests.ablation.studies import run
 
 
@@ -8,8 +8,8 @@ def made(seed=0, **facts):
 
 def test_older_runs_have_digests_and_a_precision():
     old = run({}, params={"data_digest": "d", "tokenizer_digest": "t", "chosen.precision": "32", "data_counts.x": "1"})
-    assert facts_of(old) == {"data": "d", "tokenizer": "t", "precision": "32"}
-    assert facts_of(made(data="e", device="cpu")) == {"data": "e", "device": "cpu"}
+    assert old.facts == {"data": "d", "tokenizer": "t", "precision": "32"}
+    assert made(data="e", device="cpu").facts == {"data": "e", "device": "cpu"}
 
 
 def test_facts_between_seeds():
