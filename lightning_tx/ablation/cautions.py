@@ -278,6 +278,6 @@ def untuned(
 ) -> list[str]:
     """That one learning rate serves all arms, where it does and there are arms."""
     rates = {label_of(value_at(configs[run.run_id], RATE)) for run in used if run.run_id in configs}
-    if not factors or len(rates) != 1 or rates & {ABSENT, "null"}:
+    if not factors or len(rates) != 1 or rates & {ABSENT, "null"} or any(factor.owns(RATE) for factor in factors):
         return []
     return [f"{RATE} = {rates.pop()} for all arms, not tuned for each."]

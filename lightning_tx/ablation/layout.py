@@ -17,6 +17,8 @@ def direction_words(report: Report) -> str:
 def summary(report: Report) -> str:
     """How much of the study there is: ``17 of 18 runs finished, 6 combinations, 3 seeds, look 2``."""
     parts = [f"{report.num_runs - len(report.unfinished)} of {report.num_runs} runs finished"]
+    if report.num_diverged:
+        parts.append(f"{report.num_diverged} diverged")
     if report.combinations:
         combinations = len(report.combinations)
         parts.append("1 combination" if combinations == 1 else f"{combinations} combinations")
@@ -29,15 +31,16 @@ def summary(report: Report) -> str:
 def effects_note(report: Report) -> str:
     """How the effects are to be read."""
     text = f"Effect: change of {report.metric} when only this factor changes, at equal seeds{report.averaged_over}. "
-    text += f"Intervals: {confidence(report.look)}, each alone, with the seed as the replicate."
+    if any(effect.ends for effect in report.effects):
+        text += f"Intervals: {confidence(report.look)}, each alone, with the seed as the replicate."
     num_tests = sum(effect.p_value is not None for effect in report.effects)
     if not num_tests:
-        return text
+        return text.rstrip()
     if not report.look.verdict:
         return f"{text} Two seeds settle nothing: there are no verdicts."
-    together = f"all {num_tests} comparisons together (Holm)" if num_tests > 1 else "the one comparison"
+    together = f"of {num_tests} comparisons together (Holm)" if num_tests > 1 else "of the one comparison"
     share = f"{100 * report.look.verdict:.2g} %"
-    return f"{text} Verdicts: {together}, at {share} for this look and 5 % for all looks there may be."
+    return f"{text} Verdicts {together}, at {share} for this look and 5 % for all looks there may be."
 
 
 def in_noise(effect: Effect) -> str:

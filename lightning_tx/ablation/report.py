@@ -17,7 +17,7 @@ from lightning_tx.ablation.interactions import Interaction, interactions
 from lightning_tx.ablation.looks import Look
 from lightning_tx.ablation.metric import Metric, on_test
 from lightning_tx.ablation.ordering import rankings, trends
-from lightning_tx.ablation.outcomes import losses
+from lightning_tx.ablation.outcomes import losses, outcome_of
 from lightning_tx.ablation.places import (
     Unfinished,
     changed_settings,
@@ -54,6 +54,7 @@ class Report:
         interactions: the pairs of factors that could be tested.
         confounds: what differs besides each factor.
         unfinished: what was asked for and is missing.
+        num_diverged: how many of the finished runs ended without a number.
         num_runs: runs that were asked for.
         num_seeds: number of different seeds among the runs that count.
         averaged_over: over which levels of the other factors, for a note.
@@ -82,6 +83,7 @@ class Report:
     interactions: tuple[Interaction, ...]
     confounds: tuple[Confound, ...]
     unfinished: tuple[Unfinished, ...]
+    num_diverged: int
     num_runs: int
     num_seeds: int
     averaged_over: str
@@ -165,6 +167,9 @@ def build_report(
     test = _on_test(used, columns, metric, names, baseline_of, matched_on, looks, apart)
     besides = tuple(c for c in confounds(used, configs, columns, baseline_of, volatile) if c.factor in names)
     usable = {run.run_id for run in measured}
+    missing = unfinished(runs, rows, usable, factors, metric.name)
+    ended = {run.run_id for run in runs if outcome_of(run, metric.name) == "diverged"}
+    diverged = [entry for entry in missing if entry.run_id in ended]
     told = {
         effect: wording.finding(effect, look, num_tests, wording.context_words(effect, table))
         for effect in found
@@ -183,7 +188,8 @@ def build_report(
         test_effects=tuple(test),
         interactions=between,
         confounds=besides,
-        unfinished=tuple(unfinished(runs, rows, usable, factors, metric.name)),
+        unfinished=tuple(entry for entry in missing if entry not in diverged),
+        num_diverged=len(diverged),
         num_runs=num_expected(runs, rows, usable, factors),
         num_seeds=num_seeds,
         averaged_over=wording.averaged_over(factors, table),
@@ -198,7 +204,7 @@ def build_report(
             *(incomparable_words(apart, baseline_of, metric.name, others[0].name if others else None)),
             *wording.untested(factors, table, found, identical_beside(table, names, baseline_of, matched_on)),
         ),
-        lost=tuple(lost.sentences()),
+        lost=(*lost.sentences(), *(f"{entry.name}: {entry.reason}." for entry in diverged)),
         on_test=tuple(wording.against_test(found, test)),
         interplay=tuple(wording.interplay(between, within, baseline_of, look.verdict)),
         order=(

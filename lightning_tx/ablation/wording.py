@@ -158,7 +158,8 @@ def untested(
         )
     for factor in factors:
         done = list(dict.fromkeys(table[factor.name]))
-        if len(done) == 1:
+        judged = any(effect.factor == factor.name and "diverged" in effect.verdict for effect in found)
+        if len(done) == 1 and not judged:
             sentences.append(f"Only {factor.name}={done[0]} has finished: there is nothing to compare it with yet.")
     for effect in found:
         name = f"{effect.factor}={effect.level}"

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from lightning_tx.ablation.layout import summary
 from lightning_tx.ablation.metric import Metric, choose_metric
 from lightning_tx.ablation.report import build_report
 from lightning_tx.core.errors import ConfigError
@@ -106,12 +107,12 @@ def test_failed_and_missing_runs_are_listed_with_their_reason():
     report = report_of([*runs[3:8], *runs[9:11], failed, undefined, killed, running], configs, rows=rows)
     assert {entry.name: entry.reason for entry in report.unfinished} == {
         "positions=rope attention=gqa seed=2": "MemoryError: no room for this",
-        "positions=none attention=mha seed=0": "best/val/loss is nan",
         "positions=none attention=mha seed=1": "killed, no reason recorded",
         "positions=none attention=mha seed=2": "still running, or cut off",
         f"run {runs[8].run_id}": "not run",
     }
-    assert report.num_runs == 12
+    assert "positions=none attention=mha seed=0: best/val/loss is nan." in report.lost
+    assert (report.num_runs, report.num_diverged) == (12, 1)
     assert sum(row.num_seeds for row in report.combinations) == 7
 
 
@@ -306,7 +307,12 @@ def test_levels_that_lost_runs_are_told_and_not_called_better():
     report = report_of(runs, configs)
     rope = report.effects[0]
     assert (rope.level, rope.verdict) == ("rope", "inconclusive: diverged at 1 of 6 runs")
-    assert report.lost == ("positions=rope diverged at 1 of 6 runs.", "attention=gqa diverged at 1 of 6 runs.")
+    assert report.lost == (
+        "positions=rope diverged at 1 of 6 runs.",
+        "attention=gqa diverged at 1 of 6 runs.",
+        "positions=rope attention=gqa seed=1: best/val/loss is nan.",
+    )
+    assert summary(report) == "12 of 12 runs finished, 1 diverged, 4 combinations, 3 seeds"
     assert report.settled == ()
 
 
@@ -318,6 +324,7 @@ def test_level_that_always_diverged_is_worse():
     report = report_of(runs, configs)
     verdicts = {effect.level: effect.verdict for effect in report.effects}
     assert verdicts == {"rope": "worse: diverged", "gqa": "inconclusive"}
+    assert report.untested == ()
 
 
 def test_undefined_numbers_on_the_way_are_told():
