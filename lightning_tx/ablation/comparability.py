@@ -36,7 +36,8 @@ def incomparable(
 ) -> dict[tuple[str, str], tuple[str, ...]]:
     """The levels whose values mean something else than their baseline's, each with the facts that differ.
 
-    Compared are pairs of runs with equal levels of every other factor and the same seed.
+    Compared are pairs of runs with equal levels of every other factor and the same seed; where two levels share no
+    seed, and are linked by a third one, those of any seeds.
 
     Args:
         runs: the runs with a value.
@@ -48,11 +49,27 @@ def incomparable(
     facts = {run.run_id: _known_of(run) for run in runs}
     apart = {}
     for column, factor in enumerate(factors):
-        for level, pairs in pairs_of(runs, factors, column, baselines[factor.name]).items():
+        for level, pairs in _pairs(runs, factors, column, baselines[factor.name]).items():
             differing = tuple(need for need in needs if any(_differ(facts[a], facts[b], need) for a, b in pairs))
             if differing:
                 apart[factor.name, level] = differing
     return apart
+
+
+def _pairs(
+    runs: Sequence["RunRecord"], factors: Sequence[Factor], column: int, baseline: str
+) -> dict[str, list[tuple[str, str]]]:
+    found = pairs_of(runs, factors, column, baseline)
+    places = [(run.run_id, [factor.level[run.run_id] for factor in factors]) for run in runs]
+    for level in factors[column].levels:
+        if level != baseline and level not in found:
+            found[level] = [
+                (run_id, other)
+                for run_id, own in places
+                for other, levels in places
+                if own[column] == level and levels == [*own[:column], baseline, *own[column + 1 :]]
+            ]
+    return found
 
 
 def alternatives(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightning_tx.core.errors import ConfigError, choices, nearest
-from lightning_tx.core.measure import LAST, LAST_TEST, TEST, Direction, Measure, measure_of
+from lightning_tx.core.measure import BEST, LAST, LAST_TEST, TEST, Direction, Measure, measure_of
 from lightning_tx.tracking import tags
 
 if TYPE_CHECKING:
@@ -67,11 +67,14 @@ def choose_metric(runs: Sequence["RunRecord"], asked: str | None = None, directi
     return Metric(name, chosen, measure, remark)
 
 
-def on_test(metric: str) -> str | None:
-    """The same metric on the test split: of the weights at the end of training, or of those that a run keeps."""
-    if metric.startswith(LAST):
-        return LAST_TEST + metric.removeprefix(LAST)
-    return TEST + metric.removeprefix("best/") if metric.startswith("best/") else None
+def on_test(metric: Metric) -> Metric | None:
+    """The same on the test split: of the weights at the end of training, or of those that a run keeps."""
+    for prefix, test in ((LAST, LAST_TEST), (BEST, TEST)):
+        if metric.name.startswith(prefix):
+            base = metric.name.removeprefix(prefix)
+            measure = measure_of(f"{test}{base}", {base: metric.measure}) if metric.measure else None
+            return Metric(f"{test}{base}", metric.direction, measure)
+    return None
 
 
 def _own(runs: Sequence["RunRecord"]) -> tuple[str, str]:

@@ -159,12 +159,16 @@ def build_report(
         table, names, metric.direction, baseline_of, matched_on, margin=margin, looks=looks, not_comparable=apart
     )
     num_tests = sum(effect.p_value is not None for effect in found)
-    between = tuple(interactions(table, names, matched_on))
+    # Levels that cannot be compared make up combinations, and nothing else.
+    in_one_unit = [name for name in names if all(factor != name for factor, _ in apart)]
+    beside = [name for name in [*names, *matched_on] if name not in in_one_unit]
+    between = tuple(interactions(table, in_one_unit, beside))
     within = _within(between, look.verdict, table, baseline_of, [*names, *matched_on], metric.direction)
     lost = losses(runs, factors, baseline_of, metric.name)
     found = [lost.judge(effect) for effect in lost.with_absent(found, baseline_of)]
     found, dependent = _dependent(found, between, within)
-    test = _on_test(used, columns, metric, names, baseline_of, matched_on, looks, apart)
+    tested = on_test(metric)
+    test = _effects_on_test(tested, used, columns, names, baseline_of, matched_on, looks) if tested else []
     besides = tuple(c for c in confounds(used, configs, columns, baseline_of, volatile) if c.factor in names)
     usable = {run.run_id for run in measured}
     missing = unfinished(runs, rows, usable, factors, metric.name)
@@ -184,7 +188,7 @@ def build_report(
         baselines=baseline_of,
         combinations=tuple(combinations(used, columns, table, metric.name, metric.direction, look.verdict)),
         effects=tuple(found),
-        test_metric=on_test(metric.name) or "",
+        test_metric=tested.name if tested and test else "",
         test_effects=tuple(test),
         interactions=between,
         confounds=besides,
@@ -210,9 +214,9 @@ def build_report(
         order=(
             *(
                 wording.ranking_words(entry)
-                for entry in rankings(table, names, metric.direction, baseline_of, matched_on)
+                for entry in rankings(table, in_one_unit, metric.direction, baseline_of, beside)
             ),
-            *(wording.trend_words(trend, look) for trend in trends(table, names, look, matched_on)),
+            *(wording.trend_words(trend, look) for trend in trends(table, in_one_unit, look, beside)),
         ),
         differences=tuple(cautions.differences(besides)),
         cautions=(
@@ -268,20 +272,19 @@ def _dependent(
     return judged, sentences
 
 
-def _on_test(
+def _effects_on_test(
+    metric: Metric,
     used: Sequence["RunRecord"],
     columns: Sequence[Factor],
-    metric: Metric,
     names: Sequence[str],
     baselines: Mapping[str, str],
     matched_on: Sequence[str],
     looks: Sequence[int],
-    apart: Mapping[tuple[str, str], Any],
 ) -> list[Effect]:
     """The effects on the test split, for the same runs; never selected on, so never judged by."""
-    name = on_test(metric.name)
-    runs = [run for run in used if name is not None and math.isfinite(run.metrics.get(name, math.nan))]
-    if name is None or not runs:
+    runs = _measured(used, metric.name)
+    if not runs:
         return []
-    table = table_of(runs, columns, name)
+    apart = incomparable(runs, [column for column in columns if column.name in names], baselines, metric)
+    table = table_of(runs, columns, metric.name)
     return effects(table, names, metric.direction, baselines, matched_on, looks=looks, not_comparable=apart)

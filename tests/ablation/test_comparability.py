@@ -106,3 +106,9 @@ def test_runs_that_differ_between_seeds_only_can_be_compared():
     ]
     metric = Metric("last/loss", "min", MEASURES["loss"])
     assert incomparable(runs, find_factors(runs), {"norm": "none"}, metric) == {}
+
+
+def test_levels_that_share_no_seed_are_compared_all_the_same():
+    runs = study("tokenizer", ["validation_data"], tokenizer=(1, 2))
+    runs = [made for made in runs if (made.choices["tokenizer"] == "a") == (made.seed == 0)]
+    assert judged(runs)[0] == {("tokenizer", "b"): ("tokenizer",)}

@@ -1,6 +1,6 @@
 import pytest
 
-from lightning_tx.ablation.metric import choose_metric, on_test
+from lightning_tx.ablation.metric import Metric, choose_metric, on_test
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.measure import TEXT, Measure, to_text
 from lightning_tx.tracking import tags
@@ -65,4 +65,8 @@ def test_a_metric_that_no_run_has():
 
 
 def test_the_same_on_the_test_split():
-    assert [on_test(name) for name in ("last/loss", "best/loss", "val/loss")] == ["last_test/loss", "test/loss", None]
+    measure = Measure("min")
+    names = {name: on_test(Metric(name, "min", measure)) for name in ("last/loss", "best/loss", "val/loss")}
+    assert [found and found.name for found in names.values()] == ["last_test/loss", "test/loss", None]
+    assert names["last/loss"].measure.needs == ("test_data", "tokenizer", "objective", "test_targets")
+    assert on_test(Metric("last/loss", "min", None)).measure is None

@@ -9,6 +9,7 @@ from lightning_tx.ablation.metric import Metric, choose_metric
 from lightning_tx.ablation.report import build_report
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.margin import Margin
+from lightning_tx.core.measure import Measure
 from lightning_tx.tracking import tags
 from lightning_tx.tracking.study import Row
 from tests.ablation.studies import METRIC, run
@@ -413,3 +414,26 @@ def test_runs_of_before_facts_were_recorded_are_named_and_lost_ones_done_again_c
     assert "6 runs did not record device: differences in this could not be checked." in report.cautions
     assert (report.num_runs, report.unfinished) == (12, ())
     assert report.differences == report_of(*study()).differences
+
+
+def test_levels_that_cannot_be_compared_are_not_ranked_and_interact_with_nothing():
+    runs, configs = study(seeds=range(5))
+    for place, made in enumerate(runs):
+        gqa, rope = made.choices["attention"] == "gqa", made.choices["positions"] == "rope"
+        made.metrics.update({"last/loss": 2.0 + 0.5 * gqa * rope + NOISE[place % 12], "last_test/loss": 2.0})
+        made.params["facts.validation_data"] = made.choices["positions"]
+    report = report_of(runs, configs, Metric("last/loss", "min", Measure("min")))
+    assert [effect.verdict for effect in report.effects] == ["not comparable", "worse"]
+    assert report.interactions == () and report.dependent == ()
+    # The test texts are the same: there the two can be compared.
+    assert report.test_effects[0].estimate is not None
+
+
+def test_the_test_split_has_needs_of_its_own():
+    runs, configs = study()
+    for made in runs:
+        made.metrics.update({"last/loss": made.metrics[METRIC], "last_test/loss": made.metrics[METRIC]})
+        made.params["facts.test_data"] = made.choices["positions"]
+    report = report_of(runs, configs, Metric("last/loss", "min", Measure("min")))
+    assert report.effects[0].verdict == "better"
+    assert report.test_effects[0].verdict == "not comparable"
