@@ -48,7 +48,7 @@ class Evaluation:
 
     name: str
     numbers: dict[str, float]
-    files: dict[str, str]
+    files: dict[str, str | bytes]
     timing: dict[str, float]
     examples: int
     data_digest: str
@@ -152,8 +152,8 @@ def record(store: Store, run_id: str, evaluation: Evaluation) -> tuple[str, int]
         numbers = [path.removeprefix(stem) for path in store.artifacts(run_id, FOLDER) if path.startswith(stem)]
         step = max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
         step = max([step, *(points[-1][0] + 1 for name in metrics if (points := store.history(run_id, name)))])
-        for name, text in evaluation.files.items():
-            store.log_text(run_id, f"{stem}{step}/{name}", text)
+        for name, content in evaluation.files.items():
+            store.log_content(run_id, f"{stem}{step}/{name}", content)
         store.log_json(run_id, f"{stem}{step}/evaluation.json", facts(evaluation))
         if not evaluation.own_data:
             tag = f"{OTHER_DATA}.{evaluation.data_digest[:_DIGEST_CHARACTERS]}"

@@ -28,6 +28,7 @@ from lightning_tx.model.count import count_parameters, forward_flops_per_token
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.model.parts import GROUPS as PARTS
 from lightning_tx.model.weights import load_weights
+from lightning_tx.pictures import drawn
 from lightning_tx.tasks.base import Loader, Task
 from lightning_tx.tracking import tags
 from lightning_tx.tracking.errors import TrackingError
@@ -225,7 +226,6 @@ def train(
         ConfigError: the data holds less than a batch, or the study cannot take the config's margin.
     """
     # Lightning takes seconds to import; checking a config does without.
-    from lightning_tx.tracking.figures import draw_stats
     from lightning_tx.tracking.logger import MetricLogger
     from lightning_tx.training.checkpoint import seed_everything
     from lightning_tx.training.fit import FINAL, fit
@@ -289,14 +289,12 @@ def train(
         run.log_metrics({"memory/peak_bytes": _peak_memory(), "flops/total": flops}, step=options.max_steps)
         run.log_file(run.folder / FINAL, WEIGHTS)
         run.flush()
-        for figure in draw_stats(store, run.run_id, run.folder):
-            run.log_file(figure, f"stats/{figure.name}")
         own = registry.create("adapter", config["adapter"]).state_dict(net)
         if own:
             save_adapter(own, config["adapter"], run.folder / ADAPTER)
             run.log_file(run.folder / ADAPTER)
-        for name, text in parts.module.files.items():
-            run.log_text(name, text)
+        for name, content in {**parts.module.files, **dict(drawn(store.run(run.run_id), store))}.items():
+            run.log_content(name, content)
     return store.run(run.run_id)
 
 

@@ -70,5 +70,5 @@ def _write(folder: Path, evaluation: "Evaluation") -> None:
     from lightning_tx.evaluation import facts
 
     content = json.dumps(facts(evaluation), indent=2, default=str, ensure_ascii=False) + "\n"
-    for name, text in {**evaluation.files, "evaluation.json": content}.items():
-        replace_file(folder / name, text)
+    for name, file in {**evaluation.files, "evaluation.json": content}.items():
+        replace_file(folder / name, file)

@@ -142,8 +142,8 @@ def overridden(config: Mapping[str, Any], overrides: Sequence[str], allowed: Seq
     return result
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a file, in place of one that may be there, in one step.
+def replace_file(path: Path, content: str | bytes) -> None:
+    """Write a file of text or bytes, in place of one that may be there, in one step.
 
     Raises:
         ConfigError: it cannot be written; nothing is left behind.
@@ -151,7 +151,7 @@ def replace_file(path: Path, text: str) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)

@@ -63,8 +63,8 @@ class Loader(Protocol):
 class WithOutputs(Protocol):
     """A metric of what a model wrote, which has more to show than scores."""
 
-    def files(self) -> dict[str, str]:
-        """Texts to keep with the run, by name."""
+    def files(self) -> dict[str, str | bytes]:
+        """Files to keep with the run, by name: text, or bytes as they are."""
         ...
 
     def timing(self) -> dict[str, float]:

@@ -111,7 +111,7 @@ class TranslationQuality(Metric):
             "cache_bytes": max(batch.cache_bytes for batch in self._batches),
         }
 
-    def files(self) -> dict[str, str]:
+    def files(self) -> dict[str, str | bytes]:
         """Sources, outputs and references a line each, the scores with their signatures, and the best and worst.
 
         Nothing where no outputs were written.

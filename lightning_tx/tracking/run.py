@@ -153,6 +153,10 @@ class TrackedRun:
         """Write an artifact."""
         self.store.log_text(self.run_id, name, text)
 
+    def log_content(self, name: str, content: str | bytes) -> None:
+        """Write an artifact of text, or of bytes as they are."""
+        self.store.log_content(self.run_id, name, content)
+
     def log_file(self, path: Path, name: str | None = None) -> None:
         """Copy a file to the artifact ``name``, its own name unless told."""
         self.store.log_file(self.run_id, path, name or path.name)

@@ -130,6 +130,17 @@ class Store(StoreReader):
         with translated(self.uri):
             self.client.log_text(run_id, text, name)
 
+    def log_content(self, run_id: str, name: str, content: str | bytes) -> None:
+        """Write text, or bytes as they are, as the artifact ``name``, which may contain folders."""
+        if isinstance(content, str):
+            self.log_text(run_id, name, content)
+            return
+        folder, _, file_name = name.rpartition("/")
+        with translated(self.uri), tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, file_name)
+            path.write_bytes(content)
+            self.client.log_artifact(run_id, str(path), folder or None)
+
     def log_json(self, run_id: str, name: str, content: Any) -> None:
         """Write plain values as a JSON artifact."""
         self.log_text(run_id, name, as_json(content))

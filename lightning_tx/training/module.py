@@ -21,12 +21,12 @@ class Judgement:
 
     Attributes:
         numbers: by name.
-        files: what it has to show besides, text by name.
+        files: what it has to show besides, by name.
         timing: what decoding took, by name.
     """
 
     numbers: dict[str, float]
-    files: dict[str, str]
+    files: dict[str, str | bytes]
     timing: dict[str, float]
 
 
@@ -50,7 +50,7 @@ class TrainingModule(pl.LightningModule):
         tested: which metric a test run fills.
         judgement: what the last test run found.
         targets: by metric, how many targets its loss was a mean over.
-        files: what metrics had to show besides numbers: text by ``best/name`` and ``test/name``.
+        files: what metrics had to show besides numbers, by ``best/name`` and ``test/name``.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class TrainingModule(pl.LightningModule):
         self.tested = "test"
         self.judgement = Judgement({}, {}, {})
         self.targets: dict[str, int] = {}
-        self.files: dict[str, str] = {}
+        self.files: dict[str, str | bytes] = {}
         self._optimizer, self._schedule = optimizer, schedule
         self._curve, self._stopwatch = Curve(), Stopwatch()
         self._targets_timed = 0.0

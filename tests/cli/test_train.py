@@ -225,4 +225,4 @@ def test_a_mixture_of_experts_shows_what_its_experts_take(ltx, root, choice) -> 
     loads = [run.metrics[f"train/stats/decoder.0.feed_forward/load/{expert}"] for expert in range(4)]
     assert sum(loads) == pytest.approx(1) and run.metrics["train/stats/decoder.0.feed_forward/router_entropy"] > 0
     assert run.metrics["params/active"] < run.metrics["params/total"]
-    assert "stats/load.png" in Mlflow(root).open().artifacts(run.run_id, "stats")
+    assert "pictures/load.png" in Mlflow(root).open().artifacts(run.run_id, "pictures")
