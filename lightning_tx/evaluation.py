@@ -95,14 +95,11 @@ def evaluate(
         metric.update(model, batch.to(model.device))
     numbers = {name: float(value) for name, value in metric.compute().items()}
     seconds = time.perf_counter() - began
+    parts = [split] if own_data else [f"other-{splits.digest[:_DIGEST_CHARACTERS]}", split]
+    if task.decodes:
+        parts.append(label_of(config["decoding"]))
     return Evaluation(
-        name="/".join(
-            [
-                *([] if own_data else [f"other-{splits.digest[:_DIGEST_CHARACTERS]}"]),
-                split,
-                *([label_of(config["decoding"])] if task.decodes else []),
-            ]
-        ),
+        name="/".join(parts),
         numbers=numbers,
         files=metric.files() if isinstance(metric, WithOutputs) else {},
         timing={"seconds": seconds, **(metric.timing() if isinstance(metric, WithOutputs) else {})},

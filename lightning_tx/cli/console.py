@@ -1,7 +1,6 @@
 """The terminal."""
 
 import os
-import shutil
 
 from rich.console import Console
 
@@ -14,8 +13,3 @@ def console() -> Console:
     is_terminal = Console().is_terminal
     width = None if is_terminal or "COLUMNS" in os.environ else FILE_WIDTH
     return Console(width=width, highlight=False, soft_wrap=False)
-
-
-def terminal_width() -> int:
-    """Columns of the terminal."""
-    return shutil.get_terminal_size((FILE_WIDTH, 24)).columns

@@ -68,15 +68,15 @@ def _grown(
     """The pair completed to a row, or None where the choices so far leave a factor without a level."""
     row = dict(sorted(pair))
     for factor in sorted(set(factors) - set(row), key=lambda each: (-len(factors[each]), each)):
-        levels = {
-            level: meets
-            for level in factors[factor]
-            if not any(
-                (meets := [frozenset((choice, (factor, level))) for choice in row.items()])[i] in excluded
-                for i in range(len(row))
-            )
-        }
-        if not levels:
+        best, most = None, -1
+        for level in factors[factor]:
+            pairs = [frozenset((choice, (factor, level))) for choice in row.items()]
+            if any(each in excluded for each in pairs):
+                continue
+            new = sum(each in open_pairs for each in pairs)
+            if new > most:
+                best, most = level, new
+        if best is None:
             return None
-        row[factor] = max(levels, key=lambda level: sum(each in open_pairs for each in levels[level]))
+        row[factor] = best
     return {factor: row[factor] for factor in factors}

@@ -1,0 +1,43 @@
+"""Every component of the project is named by a test of its own group, which holds it against something independent."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lightning_tx.core import registry
+
+TESTS = Path(__file__).parent
+#: Where the tests of groups lie that are not components of models.
+FOLDERS = {
+    "task": "tasks",
+    "tokenizer": "tokenizers",
+    "optimizer": "training",
+    "schedule": "training",
+    "model": "model",
+    "data": "data",
+    "decoding": "decoding",
+    "tracking": "tracking",
+}
+#: Nothing to hold against anything: the part is left out, or the whole is a part of every test.
+PLAIN = {"none", "full", "mlflow"}
+
+COMPONENTS = [
+    (group, name)
+    for group in registry.GROUPS
+    for name in registry.names(group)
+    if (group, name) not in registry.foreign()
+]
+
+
+@pytest.mark.parametrize(("group", "name"), COMPONENTS)
+def test_a_component_has_a_reference_test(group, name):
+    if name in PLAIN:
+        return
+    own = registry.get(group, name).__name__
+    folder = TESTS / FOLDERS.get(group, f"components/{group}")
+    words = re.compile(rf"\b({re.escape(name)}|{own})\b")
+    tests = [
+        path for path in folder.rglob("test_*.py") if words.search(f"{path.stem} {path.read_text(encoding='utf-8')}")
+    ]
+    assert tests, f"no test in {folder.relative_to(TESTS.parent)} names {group}/{name} ({own})"
