@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from lightning_tx.ablation.interactions import interactions
-from lightning_tx.ablation.statistics import EQUIVALENT, Effect, effects
 from lightning_tx.core.margin import Margin
+from lightning_tx.studies.interactions import interactions
+from lightning_tx.studies.statistics import EQUIVALENT, Effect, effects
 
-BANK = Path(__file__).parent.parent / "tests" / "ablation" / "bank.csv"
+BANK = Path(__file__).parent.parent / "tests" / "studies" / "bank.csv"
 BANK_FACTORS = {"positions": ("none", "rope"), "attention": ("mha", "gqa"), "feed_forward": ("gelu", "swiglu")}
 BANK_SEEDS = 36
 

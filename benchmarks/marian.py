@@ -12,11 +12,11 @@ from transformers import MarianConfig, MarianMTModel
 
 from lightning_tx.core import registry
 from lightning_tx.decoding.generate import generate
-from lightning_tx.loading import LoadedRun, load_run
 from lightning_tx.model.generation import right_padded
 from lightning_tx.model.interop import marian
 from lightning_tx.model.language_model import LanguageModel
-from lightning_tx.tokenizers.base import Tokenizer
+from lightning_tx.runs.loading import LoadedRun, load_run
+from lightning_tx.tokenizer.base import Tokenizer
 
 #: Decoding, beams, and the ratio that must be held.
 SETTINGS = [("greedy", 1, 1.5), ("beam", 5, 1.5)]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lightning_tx.cli.compose import compose
 from lightning_tx.core.measure import to_text
-from lightning_tx.tasks.causal_lm import CausalLM
+from lightning_tx.task.causal_lm import CausalLM
 from lightning_tx.tracking import tags
 from lightning_tx.tracking.store import Mlflow, Point, Store
 from lightning_tx.tracking.study import Study

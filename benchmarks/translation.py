@@ -26,9 +26,9 @@ from lightning_tx.core import registry
 from lightning_tx.core.dropout import Dropout
 from lightning_tx.data.batch import IGNORE, BatchSize, PairBatch
 from lightning_tx.data.pairs import PairCorpus
-from lightning_tx.materials import Materials, cache_folder, forget, materials
 from lightning_tx.model.build import build_model
-from lightning_tx.tasks.translation import Translation
+from lightning_tx.runs.materials import Materials, cache_folder, forget, materials
+from lightning_tx.task.translation import Translation
 
 TOKENS = 8192
 #: Variant and the ratio to the loop by hand that must be held.

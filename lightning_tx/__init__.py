@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lightning_tx.cli.compose import compose as compose
     from lightning_tx.core.registry import register as register
-    from lightning_tx.loading import load_run as load_run
     from lightning_tx.model.build import build_model as build_model
+    from lightning_tx.runs.loading import load_run as load_run
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "build_model": "lightning_tx.model.build",
     "compose": "lightning_tx.cli.compose",
-    "load_run": "lightning_tx.loading",
+    "load_run": "lightning_tx.runs.loading",
     "register": "lightning_tx.core.registry",
 }
 __all__ = ["__version__", "build_model", "compose", "load_run", "register"]

@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 from lightning_tx.tracking.store import Mlflow
-from tests.runs import TEXT
+from tests.tiny import TEXT
 
 # A shell that starts jobs in the background has them ignore Ctrl-C; what is tested here is how it is obeyed.
 signal.signal(signal.SIGINT, signal.default_int_handler)

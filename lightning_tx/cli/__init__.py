@@ -1,4 +1,4 @@
-"""Floor 5: the command line ``ltx``, and the only place that knows Hydra and the terminal.
+"""Floor 6: the command line ``ltx``, and the only place that knows Hydra and the terminal.
 
 Each command is a module with ``add_arguments(parser)`` and ``run(arguments)``, imported cheaply: what takes seconds to
 import is imported when the command runs.

@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the config keys and the latest metrics in which two runs differ."""
-    from lightning_tx.ablation.identity import VOLATILE
-    from lightning_tx.ablation.run_diff import render_diff
+    from lightning_tx.cli.render_diff import render_diff
+    from lightning_tx.runs.identity import VOLATILE
 
     store = tracking_of(arguments).open()
     first, second = (store.run(run_id) for run_id in (arguments.first, arguments.second))

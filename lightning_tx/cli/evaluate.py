@@ -11,7 +11,7 @@ from lightning_tx.cli.runs import add_run_arguments, loaded_run, overridden, rep
 from lightning_tx.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from lightning_tx.evaluation import Evaluation
+    from lightning_tx.runs.evaluation import Evaluation
     from lightning_tx.tracking.records import RunRecord
 
 #: What may differ from the run's own config.
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score the run, print the numbers, and add them to its record."""
-    from lightning_tx.evaluation import FOLDER, evaluate, record
+    from lightning_tx.runs.evaluation import FOLDER, evaluate, record
 
     if arguments.output is not None and arguments.output.exists() and not arguments.output.is_dir():
         raise ConfigError(f"--output: '{arguments.output}' is a file, but several files are written.")
@@ -67,7 +67,7 @@ def _print(run: "RunRecord", evaluation: "Evaluation") -> None:
 
 
 def _write(folder: Path, evaluation: "Evaluation") -> None:
-    from lightning_tx.evaluation import facts
+    from lightning_tx.runs.evaluation import facts
 
     content = json.dumps(facts(evaluation), indent=2, default=str, ensure_ascii=False) + "\n"
     for name, file in {**evaluation.files, "evaluation.json": content}.items():

@@ -13,8 +13,8 @@ from lightning_tx.core.errors import ConfigError
 if TYPE_CHECKING:
     from lightning_tx.decoding.base import Decoding
     from lightning_tx.decoding.generate import Generated
-    from lightning_tx.loading import LoadedRun
-    from lightning_tx.tasks.base import Task
+    from lightning_tx.runs.loading import LoadedRun
+    from lightning_tx.task.base import Task
 
 OVERRIDABLE = ("decoding", "plugins")
 #: How many inputs with a problem are named one by one.
@@ -188,7 +188,7 @@ def _lines(file: Path | None) -> dict[str, str]:
 
 
 def _costs(generated: "Generated", decoding: Mapping[str, Any]) -> str:
-    from lightning_tx.evaluation import label_of
+    from lightning_tx.runs.evaluation import label_of
 
     return (
         f"{label_of(decoding)}: {1000 * generated.seconds_to_first_token:,.1f} ms to the first token, "

@@ -67,11 +67,11 @@ def print_report(
     Raises:
         ConfigError: no run has the metric, it is not known which way it is good, or a baseline does not exist.
     """
-    from lightning_tx.ablation.export import to_csv, to_markdown
-    from lightning_tx.ablation.identity import VOLATILE
-    from lightning_tx.ablation.metric import choose_metric
-    from lightning_tx.ablation.report import build_report
-    from lightning_tx.ablation.terminal import to_rich
+    from lightning_tx.cli.render_report import to_rich
+    from lightning_tx.runs.identity import VOLATILE
+    from lightning_tx.studies.export import to_csv, to_markdown
+    from lightning_tx.studies.metric import choose_metric
+    from lightning_tx.studies.report import build_report
 
     runs = study.runs()
     if not runs:

@@ -10,7 +10,7 @@ from lightning_tx.cli.stores import add_store_arguments, tracking_of
 from lightning_tx.core.errors import ConfigError, choices, nearest
 
 if TYPE_CHECKING:
-    from lightning_tx.loading import LoadedRun
+    from lightning_tx.runs.loading import LoadedRun
     from lightning_tx.tracking.records import RunRecord
     from lightning_tx.tracking.store import Store
 
@@ -54,7 +54,7 @@ def loaded_run(arguments: argparse.Namespace) -> "tuple[Store, LoadedRun]":
     import torch
 
     from lightning_tx.cli.plugins import listed
-    from lightning_tx.loading import load_run
+    from lightning_tx.runs.loading import load_run
 
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device: 'cuda' is not to be had here. Choices: cpu.")

@@ -19,10 +19,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     from lightning_tx.cli.compose import compose
     from lightning_tx.core.errors import ConfigError
-    from lightning_tx.experiment import check
-    from lightning_tx.materials import materials
     from lightning_tx.model.build import build_model
     from lightning_tx.model.count import count_parameters, forward_flops_per_token, parameter_table
+    from lightning_tx.runs.experiment import check
+    from lightning_tx.runs.materials import materials
 
     config = compose(arguments.overrides)
     problems = check(config)

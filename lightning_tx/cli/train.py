@@ -59,7 +59,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _checked(request: Request) -> list[str]:
     """The identity of each job, all checked."""
-    from lightning_tx.experiment import check, identify
+    from lightning_tx.runs.experiment import check, identify
 
     found: dict[str, list[Job]] = {}
     for job in request.jobs:
@@ -93,7 +93,7 @@ def _opened(name: str, request: Request, identities: list[str], overrides: Seque
     Raises:
         ConfigError: the name cannot be used, or the margin cannot be stated any more.
     """
-    from lightning_tx.experiment import open_store
+    from lightning_tx.runs.experiment import open_store
     from lightning_tx.tracking.study import Row, Study
 
     config = request.jobs[0].config
@@ -118,7 +118,7 @@ def _single(arguments: Sequence[str], request: Request, identities: list[str]) -
 
 def _sweep(arguments: Sequence[str], request: Request, identities: list[str]) -> int:
     from lightning_tx.cli.report import print_report
-    from lightning_tx.facts import settle_precision
+    from lightning_tx.runs.facts import settle_precision
     from lightning_tx.tracking.interrupts import Interrupted, Interrupts
 
     name = request.jobs[0].config["study"] or _study_name(request)
@@ -166,11 +166,11 @@ class Progress:
 
     def run_job(self, hydra_config: DictConfig) -> float:
         """Train one job; returns its primary metric, not a number if it failed."""
-        from lightning_tx.experiment import open_store, train
+        from lightning_tx.cli.progress import ProgressBar
+        from lightning_tx.runs.experiment import open_store, train
         from lightning_tx.tracking import tags
         from lightning_tx.tracking.errors import RunFinished
         from lightning_tx.tracking.study import Study
-        from lightning_tx.training.progress import ProgressBar
 
         _silence()
         job = job_of(hydra_config)

@@ -44,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _view(store: "Store", study: str) -> str:
     """The address of a study's page: what it varies, the seed, and the metrics as columns."""
-    from lightning_tx.ablation.factors import find_factors
     from lightning_tx.core import measure
+    from lightning_tx.studies.factors import find_factors
     from lightning_tx.tracking import tags
     from lightning_tx.tracking.view import share_view
 

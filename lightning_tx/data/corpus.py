@@ -12,7 +12,7 @@ import numpy as np
 from lightning_tx.data.base import Splits
 from lightning_tx.data.pieces import PIECE_CHARACTERS, pieces
 from lightning_tx.data.storage import build_once
-from lightning_tx.tokenizers.base import Tokenizer
+from lightning_tx.tokenizer.base import Tokenizer
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")

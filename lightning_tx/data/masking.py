@@ -11,7 +11,7 @@ import torch
 from lightning_tx.data.batch import IGNORE, Batch
 from lightning_tx.data.epochs import Epochs
 from lightning_tx.data.packing import PackedBatches
-from lightning_tx.tokenizers.base import Tokenizer
+from lightning_tx.tokenizer.base import Tokenizer
 
 #: The special token that stands where a token was hidden.
 MASK = "<mask>"

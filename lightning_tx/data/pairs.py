@@ -10,7 +10,7 @@ import torch
 from lightning_tx.data.base import Splits
 from lightning_tx.data.batch import IGNORE, PairBatch
 from lightning_tx.data.corpus import SPLIT_NAMES, Corpus, EncodedSplit, SplitName, prepare
-from lightning_tx.tokenizers.base import Tokenizer
+from lightning_tx.tokenizer.base import Tokenizer
 
 
 @dataclass(frozen=True)

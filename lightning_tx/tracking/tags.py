@@ -29,6 +29,8 @@ MEASURES = "ltx.measures"
 FACTS_CHANGED = "ltx.facts_changed"
 #: Parameters that say what a run was made of besides its config: ``facts.data``, ``facts.precision``, ...
 FACTS = "facts."
+#: Ends the parameter that says which version of a plugin file a group's component came from.
+PLUGIN_DIGEST = ".plugin_digest"
 
 #: Of a study: the precision that ``auto`` stands for in all of its runs.
 PRECISION = "ltx.precision"

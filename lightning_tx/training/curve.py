@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_tx.core.context import Mean
-from lightning_tx.tasks.base import Loss
+from lightning_tx.task.base import Loss
 
 
 class Curve:

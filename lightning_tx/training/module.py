@@ -10,9 +10,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
 from lightning_tx.core.context import Mean, Sublayer
-from lightning_tx.tasks.base import Task, WithOutputs, WithTargets
+from lightning_tx.schedule.base import Schedule
+from lightning_tx.task.base import Task, WithOutputs, WithTargets
 from lightning_tx.training.curve import Curve, Stopwatch, gather
-from lightning_tx.training.schedules.base import Schedule
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from lightning_tx.tasks.base import Loader
+from lightning_tx.task.base import Loader
 
 
 class Stream(IterableDataset):

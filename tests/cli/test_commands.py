@@ -8,9 +8,9 @@ import pytest
 
 from lightning_tx.cli import main
 from lightning_tx.cli.completion import SCRIPTS, candidates
-from lightning_tx.experiment import open_store, train
+from lightning_tx.runs.experiment import open_store, train
 from lightning_tx.tracking.study import Study
-from tests.runs import tiny_config
+from tests.tiny import tiny_config
 
 
 @pytest.fixture(scope="module")

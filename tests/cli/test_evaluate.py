@@ -13,11 +13,11 @@ from lightning_tx.cli.runs import find_run
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.decoding.generate import generate
 from lightning_tx.decoding.greedy import Greedy
-from lightning_tx.evaluation import label_of
-from lightning_tx.loading import load_run
+from lightning_tx.runs.evaluation import label_of
+from lightning_tx.runs.loading import load_run
 from lightning_tx.tracking.store import Mlflow, Store
 from tests.cli.test_generate import TRANSLATION, trained
-from tests.runs import tiny_config
+from tests.tiny import tiny_config
 
 NUMBERS = ("loss", "perplexity", "bleu", "chrf", "exact_match")
 

@@ -15,10 +15,10 @@ from lightning_tx.cli.compose import compose
 from lightning_tx.cli.generate import write
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.decoding.greedy import Greedy
-from lightning_tx.experiment import open_store, train
-from lightning_tx.loading import LoadedRun, load_run
+from lightning_tx.runs.experiment import open_store, train
+from lightning_tx.runs.loading import LoadedRun, load_run
 from lightning_tx.tracking.store import Mlflow
-from tests.runs import tiny_config
+from tests.tiny import tiny_config
 
 TRANSLATION = [
     "data=number_words",

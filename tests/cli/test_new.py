@@ -14,7 +14,7 @@ from lightning_tx.cli.new import INSIDE, class_name, groups, plain_files
 from lightning_tx.core import plugin_files, registry
 from lightning_tx.core.plugin_files import load_files
 from lightning_tx.tracking.store import Mlflow
-from tests.runs import tiny_overrides
+from tests.tiny import tiny_overrides
 
 #: Lines of the files that a component costs; what a screen shows.
 LONGEST, LONGEST_TEST = 50, 30

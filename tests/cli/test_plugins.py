@@ -14,10 +14,10 @@ from lightning_tx.cli.compose import compose, hydra_session, labels_in
 from lightning_tx.cli.plugins import plugins_of
 from lightning_tx.core import plugin_files
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.experiment import open_store, train
-from lightning_tx.loading import load_run
+from lightning_tx.runs.experiment import open_store, train
+from lightning_tx.runs.loading import load_run
 from lightning_tx.tracking.store import Mlflow
-from tests.runs import tiny_config, tiny_overrides
+from tests.tiny import tiny_config, tiny_overrides
 
 SOURCE = """
 from torch import Tensor
@@ -37,7 +37,7 @@ class ReGLU(Gated):
 """
 SCHEDULE = """
 from lightning_tx.core.registry import register
-from lightning_tx.training.schedules.base import Schedule
+from lightning_tx.schedule.base import Schedule
 
 @register("schedule", "flat")
 class Flat(Schedule):
@@ -221,7 +221,7 @@ def test_an_installed_package_is_found_trained_and_shown(root: Path, tmp_path: P
     info = site / "ltx_brackets-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ltx-brackets\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[lightning_tx.plugins]\nltx_brackets = ltx_brackets\n")
+    (info / "entry_points.txt").write_text("[lightning_tx.runs.plugins]\nltx_brackets = ltx_brackets\n")
     arguments = ["train", "-m", *tiny_overrides(root, text), "feed_forward=gelu,bilinear"]
     script = f"import sys; from lightning_tx.cli import main; sys.exit(main({arguments!r}))"
     found = subprocess.run(

@@ -10,10 +10,10 @@ from lightning_tx.data import corpus as module
 from lightning_tx.data.base import Splits
 from lightning_tx.data.corpus import Corpus, prepare
 from lightning_tx.data.pieces import pieces
-from lightning_tx.tokenizers.base import Tokenizer
-from lightning_tx.tokenizers.bpe import Bpe
-from lightning_tx.tokenizers.byte import Byte
-from lightning_tx.tokenizers.character import Character
+from lightning_tx.tokenizer.base import Tokenizer
+from lightning_tx.tokenizer.bpe import Bpe
+from lightning_tx.tokenizer.byte import Byte
+from lightning_tx.tokenizer.character import Character
 from tests.data.examples import AWKWARD_TEXTS
 
 SPLITS = Splits([*AWKWARD_TEXTS, "one more document"], ["validated on, é"], [])

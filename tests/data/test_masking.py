@@ -12,10 +12,10 @@ from lightning_tx.data.batch import IGNORE, Batch
 from lightning_tx.data.corpus import EncodedSplit, prepare
 from lightning_tx.data.masking import MASK, MaskedBatches, Masking, MaskingVocabulary
 from lightning_tx.data.packing import PackedBatches
-from lightning_tx.tokenizers.base import SPECIAL_TOKENS, Tokenizer, TokenizerTrainer
-from lightning_tx.tokenizers.bpe import Bpe
-from lightning_tx.tokenizers.byte import Byte
-from lightning_tx.tokenizers.character import Character
+from lightning_tx.tokenizer.base import SPECIAL_TOKENS, Tokenizer, TokenizerTrainer
+from lightning_tx.tokenizer.bpe import Bpe
+from lightning_tx.tokenizer.byte import Byte
+from lightning_tx.tokenizer.character import Character
 
 #: Token ids: 0 to 4 special (4 the mask), 5 to 49 begin a word, 50 to 99 continue one.
 MASK_ID, NUM_TOKENS = 4, 100

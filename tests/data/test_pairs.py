@@ -8,9 +8,9 @@ import torch
 from lightning_tx.data.base import Splits
 from lightning_tx.data.batch import IGNORE, PairBatch
 from lightning_tx.data.pairs import PairRows, PairSplit, prepare_pairs, side, too_long
-from lightning_tx.tokenizers.base import Tokenizer
-from lightning_tx.tokenizers.byte import Byte
-from lightning_tx.tokenizers.character import Character
+from lightning_tx.tokenizer.base import Tokenizer
+from lightning_tx.tokenizer.byte import Byte
+from lightning_tx.tokenizer.character import Character
 from tests.data.examples import AWKWARD_TEXTS, BOS, EOS, SOURCE_PAD, TARGET_PAD, pair_split
 
 

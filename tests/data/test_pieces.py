@@ -3,9 +3,9 @@ import random
 import pytest
 
 from lightning_tx.data.pieces import pieces
-from lightning_tx.tokenizers.bpe import Bpe
-from lightning_tx.tokenizers.byte import Byte
-from lightning_tx.tokenizers.character import Character
+from lightning_tx.tokenizer.bpe import Bpe
+from lightning_tx.tokenizer.byte import Byte
+from lightning_tx.tokenizer.character import Character
 from tests.data.examples import AWKWARD_TEXTS
 
 

@@ -11,7 +11,7 @@ from lightning_tx.core.registry import create
 from lightning_tx.data.batch import IGNORE, Batch
 from lightning_tx.model.build import build_model
 from lightning_tx.model.language_model import LanguageModel
-from lightning_tx.tasks.causal_lm import CausalLM, Likelihood
+from lightning_tx.task.causal_lm import CausalLM, Likelihood
 from lightning_tx.training.fit import fit
 from lightning_tx.training.module import TrainingModule
 from lightning_tx.training.options import TrainerOptions

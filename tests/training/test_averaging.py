@@ -13,7 +13,7 @@ from torchmetrics import Metric
 
 from lightning_tx.core.measure import Measure
 from lightning_tx.model.weights import load_mean, save_weights
-from lightning_tx.tasks.causal_lm import CausalLM, Likelihood
+from lightning_tx.task.causal_lm import CausalLM, Likelihood
 from lightning_tx.training.checkpoint import BEST, LAST, SNAPSHOTS, snapshots
 from lightning_tx.training.fit import FINAL
 from tests.training.small import small_model, train

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torchmetrics import Metric
 
-from lightning_tx.tasks.causal_lm import Likelihood
+from lightning_tx.task.causal_lm import Likelihood
 from lightning_tx.training.checkpoint import LAST
 from lightning_tx.training.fit import FINAL
 from tests.training.small import Loader, small_model, train

@@ -7,9 +7,9 @@ from torch import nn
 
 from lightning_tx.core.registry import create
 from lightning_tx.data.batch import IGNORE
-from lightning_tx.tasks.causal_lm import CausalLM, Likelihood
+from lightning_tx.optimizer.groups import decay_groups
+from lightning_tx.task.causal_lm import CausalLM, Likelihood
 from lightning_tx.training.module import TrainingModule
-from lightning_tx.training.optimizers.groups import decay_groups
 from lightning_tx.training.stream import Stream
 from tests.training.small import Loader, small_model, train
 

@@ -13,8 +13,8 @@ from lightning_tx.core.context import Mean, Output
 from lightning_tx.core.errors import PluginError
 from lightning_tx.data.batch import Batch
 from lightning_tx.model.language_model import LanguageModel
-from lightning_tx.tasks.base import Loss
-from lightning_tx.tasks.causal_lm import CausalLM
+from lightning_tx.task.base import Loss
+from lightning_tx.task.causal_lm import CausalLM
 from lightning_tx.training.curve import Curve
 from lightning_tx.training.module import TrainingModule
 from tests.training.small import Loader, small_model, train

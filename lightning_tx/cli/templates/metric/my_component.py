@@ -8,8 +8,8 @@ from lightning_tx.core.registry import register
 from lightning_tx.data.batch import IGNORE, Batch
 from lightning_tx.data.corpus import Corpus, SplitName
 from lightning_tx.model.language_model import LanguageModel
-from lightning_tx.tasks.causal_lm import CausalLM, Likelihood
-from lightning_tx.tasks.cross_entropy import states_of
+from lightning_tx.task.causal_lm import CausalLM, Likelihood
+from lightning_tx.task.cross_entropy import states_of
 
 
 class MyComponentMetric(Likelihood):

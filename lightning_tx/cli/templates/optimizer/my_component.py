@@ -5,7 +5,7 @@ from pydantic import Field
 from torch import nn
 
 from lightning_tx.core.registry import register
-from lightning_tx.training.optimizers.groups import decay_groups
+from lightning_tx.optimizer.groups import decay_groups
 
 
 @register("optimizer", "my_component")

@@ -3,7 +3,7 @@ from typing import Annotated
 from pydantic import Field
 
 from lightning_tx.core.registry import register
-from lightning_tx.training.schedules.base import Schedule, warmed
+from lightning_tx.schedule.base import Schedule, warmed
 
 
 @register("schedule", "my_component")

@@ -6,9 +6,9 @@ from torch import nn
 from lightning_tx.core.registry import register
 from lightning_tx.data.batch import IGNORE, Batch
 from lightning_tx.model.language_model import LanguageModel
-from lightning_tx.tasks.base import Loss
-from lightning_tx.tasks.causal_lm import CausalLM
-from lightning_tx.tasks.cross_entropy import cross_entropy_sum, states_of
+from lightning_tx.task.base import Loss
+from lightning_tx.task.causal_lm import CausalLM
+from lightning_tx.task.cross_entropy import cross_entropy_sum, states_of
 
 
 @register("task", "my_component")

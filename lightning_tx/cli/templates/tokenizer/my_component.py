@@ -7,7 +7,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
 from lightning_tx.core.registry import register
-from lightning_tx.tokenizers.base import UNK, TokenizerTrainer
+from lightning_tx.tokenizer.base import UNK, TokenizerTrainer
 
 
 @register("tokenizer", "my_component")

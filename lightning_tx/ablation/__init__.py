@@ -1,1 +1,0 @@
-"""Studies: what a sweep's runs say about each factor, and what else differs between them."""

@@ -1,0 +1,1 @@
+"""Floor 3, group ``optimizer``: how parameters move along their gradients."""

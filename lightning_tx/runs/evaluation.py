@@ -1,0 +1,177 @@
+"""A recorded run scored on a split of its data, and the score added to its record."""
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from lightning_tx.core import registry
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.data.base import Splits
+from lightning_tx.runs.loading import LoadedRun
+from lightning_tx.task.base import Task, WithOutputs
+from lightning_tx.tracking.code import code_digest, code_state
+from lightning_tx.tracking.environment import environment
+from lightning_tx.tracking.store import Point, Store
+from lightning_tx.training.options import TrainerOptions
+
+#: Where evaluations stand among a run's metrics and artifacts.
+FOLDER = "evaluate"
+#: Tags, one for each set of other data that a run was evaluated on.
+OTHER_DATA = "ltx.other_data"
+_DIGEST_CHARACTERS = 8
+
+
+SplitToScore = Literal["validation", "test"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a run's model is worth on a split.
+
+    Attributes:
+        name: where it is recorded below ``evaluate``: the split and, where something was decoded, the decoding; for
+            data that the run was not trained on, their digest before it.
+        numbers: the metrics.
+        files: what the metric has to show besides numbers, by name.
+        timing: ``seconds`` of everything but loading; where something was decoded, what that took
+            (:meth:`WithOutputs.timing`).
+        examples: how many the split has.
+        data_digest: of the data.
+        own_data: whether these are the data that the run was trained on.
+        config: what it was done with: the groups data, task and decoding, and the batch.
+    """
+
+    name: str
+    numbers: dict[str, float]
+    files: dict[str, str | bytes]
+    timing: dict[str, float]
+    examples: int
+    data_digest: str
+    own_data: bool
+    config: dict[str, Any]
+
+
+@torch.inference_mode()
+def evaluate(
+    loaded: LoadedRun, config: Mapping[str, Any], split: SplitToScore, *, cache: Path, other_data: bool = False
+) -> Evaluation:
+    """Score a run's model on a split, in float32.
+
+    Args:
+        loaded: the run.
+        config: the run's config, or one that differs in ``data``, ``decoding`` or the batch of ``trainer``.
+        split: what it is scored on.
+        cache: folder for prepared data.
+        other_data: whether data with another digest than that of the run will do.
+
+    Raises:
+        ConfigError: the config has a problem, the data cannot be read or are others, or the split is empty.
+    """
+    options, task = _checked(config)
+    splits: Splits[Any] = registry.create("data", config["data"]).load(cache)
+    recorded = loaded.record.facts.get("data", "none recorded")
+    own_data = splits.digest == recorded
+    if not own_data and not other_data:
+        raise ConfigError(
+            f"data: the digest of these data is {splits.digest}, but the run was trained on others ({recorded}). "
+            "To score it on these all the same, say --other-data."
+        )
+    model = loaded.model
+    corpus = task.prepare(splits, loaded.tokenizers, cache)
+    batches = task.eval_batches(corpus, split, max_seq_len=model.dims.max_seq_len, batch=options.batch)
+    if batches is None:
+        there = [f"{name} ({len(getattr(splits, name))})" for name in ("train", "validation", "test")]
+        raise ConfigError(f"--split: the {split} split of these data is empty. Examples: {', '.join(there)}.")
+    decoding = registry.create("decoding", config["decoding"])
+    metric = task.final_metric(corpus, split, decoding) if task.decodes else task.metric(corpus, split)
+    metric.to(model.device)
+    began = time.perf_counter()
+    for batch in batches:
+        metric.update(model, batch.to(model.device))
+    numbers = {name: float(value) for name, value in metric.compute().items()}
+    seconds = time.perf_counter() - began
+    parts = [split] if own_data else [f"other-{splits.digest[:_DIGEST_CHARACTERS]}", split]
+    if task.decodes:
+        parts.append(label_of(config["decoding"]))
+    return Evaluation(
+        name="/".join(parts),
+        numbers=numbers,
+        files=metric.files() if isinstance(metric, WithOutputs) else {},
+        timing={"seconds": seconds, **(metric.timing() if isinstance(metric, WithOutputs) else {})},
+        examples=len(getattr(splits, split)),
+        data_digest=splits.digest,
+        own_data=own_data,
+        config={
+            **{group: config[group] for group in ("data", "task", "decoding")},
+            "batch": {"sequences": options.batch.sequences, "tokens": options.batch.tokens},
+        },
+    )
+
+
+def _checked(config: Mapping[str, Any]) -> tuple[TrainerOptions, Task]:
+    problems = [problem for group in ("data", "decoding", "task") for problem in registry.check(group, config[group])]
+    problems += registry.problems_of(TrainerOptions, config["trainer"], "trainer")
+    if problems:
+        raise ConfigError(problems)
+    options, task = TrainerOptions(**config["trainer"]), registry.create("task", config["task"])
+    problems = task.problems(config)
+    if problems:
+        raise ConfigError(problems)
+    return options, task
+
+
+def label_of(decoding: Mapping[str, Any]) -> str:
+    """A decoding's name and what differs from its defaults, in letters that a metric's name may have."""
+    options = registry.options("decoding", decoding)
+    defaults = {knob.name: knob.default for knob in registry.knobs(registry.get("decoding", decoding["name"]))}
+    changed = [f"{name}-{value}" for name, value in options.items() if value != defaults[name]]
+    return re.sub(r"[^\w.-]", "_", "-".join([decoding["name"], *changed]))
+
+
+def record(store: Store, run_id: str, evaluation: Evaluation) -> tuple[str, int]:
+    """Add an evaluation to its run; nothing that is recorded already is replaced.
+
+    Numbers are metrics ``evaluate/<name>/...``, their step the number of earlier evaluations of that name. Files, and
+    what they were made with, lie below ``evaluate/<name, its parts joined by dashes>-<step>``.
+
+    Returns:
+        The artifacts' folder, and the step.
+    """
+    stem = f"{FOLDER}/{evaluation.name.replace('/', '-')}-"
+    metrics = {f"{FOLDER}/{evaluation.name}/{name}": value for name, value in evaluation.numbers.items()}
+    metrics |= {f"{FOLDER}/{evaluation.name}/{name}": value for name, value in evaluation.timing.items()}
+    with store.lock():
+        numbers = [path.removeprefix(stem) for path in store.artifacts(run_id, FOLDER) if path.startswith(stem)]
+        step = max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
+        step = max([step, *(points[-1][0] + 1 for name in metrics if (points := store.history(run_id, name)))])
+        for name, content in evaluation.files.items():
+            store.log_content(run_id, f"{stem}{step}/{name}", content)
+        store.log_json(run_id, f"{stem}{step}/evaluation.json", facts(evaluation))
+        if not evaluation.own_data:
+            tag = f"{OTHER_DATA}.{evaluation.data_digest[:_DIGEST_CHARACTERS]}"
+            store.set_tags(run_id, {tag: evaluation.data_digest})
+        now = int(time.time() * 1000)
+        store.log_points(run_id, [Point(name, value, now, step) for name, value in metrics.items()])
+    return f"{stem}{step}", step
+
+
+def facts(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation as plain values, without its files."""
+    return {
+        "numbers": evaluation.numbers,
+        "timing": evaluation.timing,
+        "examples": evaluation.examples,
+        "data_digest": evaluation.data_digest,
+        "own_data": evaluation.own_data,
+        "config": evaluation.config,
+        "code": {
+            "digest": code_digest(),
+            **({"commit": state.commit, "dirty": state.dirty} if (state := code_state()) else {}),
+        },
+        "environment": environment(),
+    }

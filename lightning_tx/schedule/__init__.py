@@ -1,0 +1,1 @@
+"""Floor 3, group ``schedule``: the learning rate of each step."""

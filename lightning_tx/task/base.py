@@ -1,0 +1,178 @@
+"""The interface of the group ``task``."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from lightning_tx.core import registry
+from lightning_tx.core.context import Mean
+from lightning_tx.core.errors import choices
+from lightning_tx.core.measure import Direction, Measure
+from lightning_tx.data.base import Splits
+from lightning_tx.data.batch import BatchSize
+from lightning_tx.data.corpus import SplitName
+from lightning_tx.decoding.base import Decoding
+from lightning_tx.tokenizer.base import Tokenizer
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The objective on one batch, kept as a sum so that batches of different size can be put together.
+
+    Attributes:
+        sum: objective summed over the targets; scalar.
+        count: number of targets; scalar.
+        auxiliary: further losses by name, each (mean per token, weight); in a window of several batches each batch's
+            value counts as much as its targets do.
+        stats: what is worth watching, by name.
+    """
+
+    sum: Tensor
+    count: Tensor
+    auxiliary: Mapping[str, tuple[Tensor, float]] = field(default_factory=dict)
+    stats: Mapping[str, Mean] = field(default_factory=dict)
+
+    def total(self) -> Tensor:
+        """Objective plus weighted auxiliary losses, summed over the targets."""
+        extra = [value * weight * self.count for value, weight in self.auxiliary.values()]
+        return self.sum + sum(extra) if extra else self.sum
+
+
+class Loader(Protocol):
+    """Batches in an order that is a function of (seed, epoch)."""
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        ...
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch, and how many of its batches to skip."""
+        ...
+
+    def __iter__(self) -> Any:
+        """The batches of the chosen epoch."""
+        ...
+
+
+@runtime_checkable
+class WithOutputs(Protocol):
+    """A metric of what a model wrote, which has more to show than scores."""
+
+    def files(self) -> dict[str, str | bytes]:
+        """Files to keep with the run, by name: text, or bytes as they are."""
+        ...
+
+    def timing(self) -> dict[str, float]:
+        """What the writing took, by name."""
+        ...
+
+
+@runtime_checkable
+class WithTargets(Protocol):
+    """A metric whose loss is a mean over targets, which it counts."""
+
+    targets: Tensor
+
+
+class Task(ABC):
+    """What a model is trained for: its batches, its objective, its metrics.
+
+    Attributes:
+        measures: the numbers that its metrics give, by name: which way is good, and what two runs must share for
+            their values to be compared.
+        primary: the measure that decides which checkpoint is best and which variant is better.
+        texts_per_example: what the data must be made of: 1 for single texts, 2 for pairs.
+        special_tokens: what the tokenizer must know besides those that every tokenizer knows.
+        decodes: whether :meth:`final_metric` says more than :meth:`metric` does.
+    """
+
+    measures: Mapping[str, Measure]
+    primary: str
+    texts_per_example: ClassVar[int] = 1
+    special_tokens: ClassVar[tuple[str, ...]] = ()
+    decodes: ClassVar[bool] = False
+
+    @property
+    def direction(self) -> Direction:
+        """Whether less or more of the primary measure is better."""
+        return self.measures[self.primary].direction
+
+    @abstractmethod
+    def objective(self, *, max_seq_len: int, batch: BatchSize) -> str:
+        """What is predicted, and how it is evaluated, in one line: the same text where numbers are about the same.
+
+        Of the options, and of the sizes given, it names those that decide what a model is evaluated on; what matters
+        in training only has no place in it.
+        """
+
+    def problems(self, config: Mapping[str, Any]) -> list[str]:
+        """What in a whole config does not fit this task, one sentence each."""
+        data, name = config["data"]["name"], config["task"]["name"]
+        if registry.get("data", data).texts_per_example == self.texts_per_example:
+            return []
+        kinds = {1: "single texts", 2: "pairs of texts"}
+        fitting = [
+            other
+            for other in registry.names("data")
+            if registry.get("data", other).texts_per_example == self.texts_per_example
+        ]
+        return [
+            f"data.name: {data!r} does not hold {kinds[self.texts_per_example]}, as task={name} needs. "
+            f"Choices: {choices(fitting)}."
+        ]
+
+    def tokenizer_texts(self, splits: Splits[Any]) -> tuple[Sequence[str], ...]:
+        """The text to train each tokenizer on: one for single texts; one for both sides of pairs, or one for each."""
+        return (splits.train,)
+
+    @abstractmethod
+    def prepare(self, splits: Splits[Any], tokenizers: tuple[Tokenizer, ...], cache: Path) -> Any:
+        """Encode the data once; the result is handed to :meth:`train_batches` and :meth:`eval_batches`.
+
+        Args:
+            splits: the data.
+            tokenizers: those trained on :meth:`tokenizer_texts`, in its order.
+            cache: folder that holds the caches.
+        """
+
+    def counts(self, corpus: Any, *, max_seq_len: int) -> dict[str, int]:
+        """What is worth recording of the prepared data, by name, such as how many examples were too long."""
+        return {}
+
+    @abstractmethod
+    def train_batches(self, corpus: Any, *, max_seq_len: int, batch: BatchSize, seed: int) -> Loader:
+        """Shuffled batches of the training split."""
+
+    @abstractmethod
+    def eval_batches(
+        self, corpus: Any, split: SplitName, *, max_seq_len: int, batch: BatchSize
+    ) -> Iterable[Any] | None:
+        """Batches that hold every target of a split once; None where the split is empty."""
+
+    @abstractmethod
+    def loss(self, net: nn.Module, batch: Any) -> Loss:
+        """The objective on a batch."""
+
+    @abstractmethod
+    def metric(self, corpus: Any, split: SplitName) -> Metric:
+        """The metric of a split: ``update(net, batch)`` for each batch, ``compute()`` to a dict of numbers by name."""
+
+    def final_metric(self, corpus: Any, split: SplitName, decoding: Decoding) -> Metric:
+        """The metric for the weights that a run ends with, where :attr:`decodes`; ``decoding`` writes the outputs.
+
+        What it shows as :class:`WithOutputs` is kept with the run.
+        """
+        return self.metric(corpus, split)
+
+    def num_positions(self, batch: Any) -> int:
+        """How many tokens of a batch a model computes, padding included: those of its ``tokens_BT`` by default."""
+        return batch.tokens_BT.numel()
+
+    def max_new_tokens(self, length: int, max_seq_len: int) -> int:
+        """The longest output for an input of ``length`` tokens: what it leaves of ``max_seq_len``, one at least."""
+        return max(1, max_seq_len + 1 - length)

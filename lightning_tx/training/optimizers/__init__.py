@@ -1,1 +1,0 @@
-"""Group ``optimizer``: how parameters move along their gradients."""

@@ -1,1 +1,0 @@
-"""Group ``schedule``: the learning rate of each step."""
