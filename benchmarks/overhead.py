@@ -16,8 +16,9 @@ import pytorch_lightning as pl
 import torch
 
 from lightning_tx.cli.compose import compose
-from lightning_tx.runs.experiment import assemble, open_store
+from lightning_tx.runs.assembly import assemble
 from lightning_tx.runs.materials import materials
+from lightning_tx.runs.store import open_store
 from lightning_tx.tracking.logger import MetricLogger
 from lightning_tx.tracking.run import TrackedRun
 from lightning_tx.training.fit import fit

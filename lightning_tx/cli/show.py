@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_tx.core.errors import ConfigError
     from lightning_tx.model.build import build_model
     from lightning_tx.model.count import count_parameters, forward_flops_per_token, parameter_table
-    from lightning_tx.runs.experiment import check
+    from lightning_tx.runs.check import check
     from lightning_tx.runs.materials import materials
 
     config = compose(arguments.overrides)

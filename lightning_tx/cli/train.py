@@ -59,7 +59,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _checked(request: Request) -> list[str]:
     """The identity of each job, all checked."""
-    from lightning_tx.runs.experiment import check, identify
+    from lightning_tx.runs.check import check
+    from lightning_tx.runs.identity import identify
 
     found: dict[str, list[Job]] = {}
     for job in request.jobs:
@@ -93,7 +94,7 @@ def _opened(name: str, request: Request, identities: list[str], overrides: Seque
     Raises:
         ConfigError: the name cannot be used, or the margin cannot be stated any more.
     """
-    from lightning_tx.runs.experiment import open_store
+    from lightning_tx.runs.store import open_store
     from lightning_tx.tracking.study import Row, Study
 
     config = request.jobs[0].config
@@ -167,7 +168,8 @@ class Progress:
     def run_job(self, hydra_config: DictConfig) -> float:
         """Train one job; returns its primary metric, not a number if it failed."""
         from lightning_tx.cli.progress import ProgressBar
-        from lightning_tx.runs.experiment import open_store, train
+        from lightning_tx.runs.store import open_store
+        from lightning_tx.runs.train import train
         from lightning_tx.tracking import tags
         from lightning_tx.tracking.errors import RunFinished
         from lightning_tx.tracking.study import Study

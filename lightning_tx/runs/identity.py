@@ -5,8 +5,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lightning_tx.core import registry
+from lightning_tx.core import plugin_files, registry
 from lightning_tx.model.parts import GROUPS as PARTS
+from lightning_tx.runs import plugins
+from lightning_tx.runs.materials import materials
 from lightning_tx.training.options import TrainerOptions
 
 #: Keys that do not change what is learnt: where files lie, what is recorded, which device does the work.
@@ -21,6 +23,14 @@ VOLATILE = (
     "trainer.checkpoint_every",
     "trainer.accelerator",
 )
+
+
+def identify(config: Mapping[str, Any]) -> str:
+    """The identity of a checked config; reads the data and trains the tokenizer if that was not done yet."""
+    made = materials(config)
+    code = plugin_files.digests(plugins.files_of(config))
+    own = [f"{group} {digest}" for group, digest in code.items() if group not in VOLATILE]
+    return identity(config, made.splits.digest, made.tokenizer_digest, *own)
 
 
 def identity(config: Mapping[str, Any], *digests: str) -> str:

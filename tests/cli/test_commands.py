@@ -8,7 +8,8 @@ import pytest
 
 from lightning_tx.cli import main
 from lightning_tx.cli.completion import SCRIPTS, candidates
-from lightning_tx.runs.experiment import open_store, train
+from lightning_tx.runs.store import open_store
+from lightning_tx.runs.train import train
 from lightning_tx.tracking.study import Study
 from tests.tiny import tiny_config
 

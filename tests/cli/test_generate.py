@@ -15,8 +15,9 @@ from lightning_tx.cli.compose import compose
 from lightning_tx.cli.generate import write
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.decoding.greedy import Greedy
-from lightning_tx.runs.experiment import open_store, train
 from lightning_tx.runs.loading import LoadedRun, load_run
+from lightning_tx.runs.store import open_store
+from lightning_tx.runs.train import train
 from lightning_tx.tracking.store import Mlflow
 from tests.tiny import tiny_config
 

@@ -14,8 +14,9 @@ from lightning_tx.cli.compose import compose, hydra_session, labels_in
 from lightning_tx.cli.plugins import plugins_of
 from lightning_tx.core import plugin_files
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.runs.experiment import open_store, train
 from lightning_tx.runs.loading import load_run
+from lightning_tx.runs.store import open_store
+from lightning_tx.runs.train import train
 from lightning_tx.tracking.store import Mlflow
 from tests.tiny import tiny_config, tiny_overrides
 

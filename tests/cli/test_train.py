@@ -95,7 +95,7 @@ def test_a_sweep_has_one_precision_and_says_so(ltx, root, monkeypatch) -> None:
 
 def test_a_study_knows_what_was_asked_for_before_it_trains(ltx, root, monkeypatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("lightning_tx.runs.experiment.train", lambda *_, **__: 1 / 0)
+        patch.setattr("lightning_tx.runs.train.train", lambda *_, **__: 1 / 0)
         code, *_ = ltx("-m", "positions=none,rope", "seed=0,1", "study=plan", "margin=1%")
     assert code != 0
     store = Mlflow(root).open()

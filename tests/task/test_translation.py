@@ -21,9 +21,11 @@ from lightning_tx.decoding.beam import Beam
 from lightning_tx.decoding.greedy import Greedy
 from lightning_tx.decoding.sample import Sample
 from lightning_tx.model.language_model import LanguageModel
-from lightning_tx.runs.experiment import check, open_store, train
+from lightning_tx.runs.check import check
 from lightning_tx.runs.loading import load_run
 from lightning_tx.runs.materials import materials
+from lightning_tx.runs.store import open_store
+from lightning_tx.runs.train import train
 from lightning_tx.task import translation_quality
 from lightning_tx.task.translation import Translation
 from lightning_tx.task.translation_quality import TABLE_ROWS, TranslationQuality

@@ -13,10 +13,13 @@ import lightning_tx
 from lightning_tx.cli.compose import compose
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.adapters import Adapters
-from lightning_tx.runs.experiment import check, identify, open_store, train
+from lightning_tx.runs.check import check
 from lightning_tx.runs.facts import settle_precision
+from lightning_tx.runs.identity import identify
 from lightning_tx.runs.loading import load_run
 from lightning_tx.runs.materials import materials
+from lightning_tx.runs.store import open_store
+from lightning_tx.runs.train import train
 from lightning_tx.task.causal_lm import CausalLM
 from lightning_tx.tracking import tags
 from lightning_tx.tracking.code import code_digest

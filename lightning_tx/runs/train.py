@@ -1,0 +1,183 @@
+"""One run trained from start to end, or from its last checkpoint to the end, and recorded."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from lightning_tx.core import registry
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.measure import LAST, to_text
+from lightning_tx.model.adapters import save_adapter
+from lightning_tx.model.count import count_parameters, forward_flops_per_token
+from lightning_tx.runs import plugins
+from lightning_tx.runs.assembly import Assembly, assemble
+from lightning_tx.runs.facts import facts_of, settle_precision, targets_of
+from lightning_tx.runs.identity import identify
+from lightning_tx.runs.loading import ADAPTER, SOURCE_TOKENIZER, TOKENIZER, WEIGHTS
+from lightning_tx.runs.materials import Materials, materials
+from lightning_tx.runs.pictures import drawn
+from lightning_tx.runs.starting import start_from
+from lightning_tx.task.base import Task
+from lightning_tx.tracking import tags
+from lightning_tx.tracking.records import RunRecord
+from lightning_tx.tracking.run import TrackedRun
+from lightning_tx.tracking.store import Store
+from lightning_tx.tracking.study import Study
+from lightning_tx.training.options import TrainerOptions
+
+
+def train(
+    config: Mapping[str, Any],
+    *,
+    name: str,
+    labels: Mapping[str, str],
+    store: Store,
+    study: Study | None = None,
+    callbacks: Sequence[Any] = (),
+    say: Callable[[str], None] = lambda _: None,
+) -> RunRecord:
+    """Train one run from start to end, or from its last checkpoint to the end, and record it.
+
+    Args:
+        config: a checked config.
+        name: the run's name in the UI.
+        labels: what the user chose, by group or key; recorded as ``ablation.*``.
+        store: where it is recorded.
+        study: the study it belongs to.
+        callbacks: further Lightning callbacks, such as a progress bar.
+        say: told what was chosen where the config leaves a choice.
+
+    Returns:
+        The finished run's record, with its metrics.
+
+    Raises:
+        RunFinished: a run of this identity is finished in this study.
+        RunBusy: another process trains it.
+        ConfigError: the data holds less than a batch, or the study cannot take the config's margin.
+    """
+    # Lightning takes seconds to import; checking a config does without.
+    from lightning_tx.tracking.logger import MetricLogger
+    from lightning_tx.training.checkpoint import seed_everything
+    from lightning_tx.training.fit import fit
+
+    plugins.load(config)  # a launcher's worker has not checked the config
+    made = materials(config)
+    task: Task = registry.create("task", config["task"])
+    if config.get("margin") is not None:
+        _state_margin(config["margin"], study)
+    measured = {
+        tags.METRIC: f"{LAST}{task.primary}",
+        tags.DIRECTION: task.direction,
+        tags.MEASURES: to_text(task.measures),
+    }
+    with TrackedRun(
+        store,
+        name=name,
+        identity=identify(config),
+        config=config,
+        choices=labels,
+        seed=config["seed"],
+        study=study,
+        tags=measured,
+    ) as run:
+        seed_everything(config["seed"])
+        parts = assemble(config, made)
+        if config.get("init_from"):
+            start_from(parts.net, config, store)
+        options = TrainerOptions(**config["trainer"])
+        sizes = _sizes(parts.net, config, made)
+        precision = _record_start(run, config, made, parts, sizes, say)
+        fit(
+            parts.module,
+            options,
+            train=parts.train,
+            validation=parts.validation,
+            test=parts.test,
+            folder=run.folder,
+            precision=precision,
+            logger=MetricLogger(run),
+            before_save=run.flush,
+            callbacks=list(callbacks),
+        )
+        _record_end(run, config, parts, sizes)
+    return store.run(run.run_id)
+
+
+def _record_start(
+    run: TrackedRun,
+    config: Mapping[str, Any],
+    made: Materials,
+    parts: Assembly,
+    sizes: Mapping[str, float],
+    say: Callable[[str], None],
+) -> Any:
+    """Record what the run is made of; returns the precision to train in."""
+    from lightning_tx.training.precision import choose_precision
+
+    options, dims = TrainerOptions(**config["trainer"]), parts.net.dims
+    shared = settle_precision(run.study, [config]) if run.study else None
+    precision, reason = shared or choose_precision(options.precision, options.accelerator, dims.d_model)
+    say(f"precision {precision}: {reason}")
+    for tokenizer, file in zip(made.tokenizers[::-1], (TOKENIZER, SOURCE_TOKENIZER), strict=False):
+        tokenizer.save(run.folder / file)
+        run.log_file(run.folder / file)
+    run.log_facts(facts_of(made, parts.module.task, options, max_seq_len=dims.max_seq_len, precision=precision))
+    run.log_params({"data_counts": parts.counts})
+    plugins.record(run, config)
+    for name, count in parts.counts.items():
+        if count:
+            say(f"data: {name} {count:,}")
+    run.log_metrics(sizes, step=0)
+    return precision
+
+
+def _record_end(run: TrackedRun, config: Mapping[str, Any], parts: Assembly, sizes: Mapping[str, float]) -> None:
+    """Record what came of the run: its costs, weights, files and pictures."""
+    from lightning_tx.training.fit import FINAL
+
+    store = run.store
+    run.log_facts(targets_of(parts.module.targets))
+    costs = {
+        "memory/peak_bytes": _peak_memory(),
+        # The backward pass costs twice the forward pass.
+        "flops/total": 3 * sizes["flops/forward_per_token"] * parts.module.latest["train/positions"],
+    }
+    run.log_metrics(costs, step=TrainerOptions(**config["trainer"]).max_steps)
+    run.log_file(run.folder / FINAL, WEIGHTS)
+    run.flush()
+    own = registry.create("adapter", config["adapter"]).state_dict(parts.net)
+    if own:
+        save_adapter(own, config["adapter"], run.folder / ADAPTER)
+        run.log_file(run.folder / ADAPTER)
+    for name, content in {**parts.module.files, **dict(drawn(store.run(run.run_id), store))}.items():
+        run.log_content(name, content)
+
+
+def _state_margin(margin: Any, study: Study | None) -> None:
+    if study is None:
+        raise ConfigError(f"margin: {margin!r} is that of a study, and this run belongs to none; add study=NAME.")
+    study.state_margin(margin)
+
+
+def _sizes(net: nn.Module, config: Mapping[str, Any], made: Materials) -> dict[str, float]:
+    counts = count_parameters(net)
+    flops = forward_flops_per_token(config, **made.vocab_sizes)
+    return {
+        "params/total": counts.total,
+        "params/trainable": counts.trainable,
+        "params/active": counts.active,
+        "flops/forward_per_token": flops,
+    }
+
+
+def _peak_memory() -> float:
+    """Bytes: the GPU's peak, else the process's."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
