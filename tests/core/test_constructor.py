@@ -8,8 +8,11 @@ from lightning_tx.core.constructor import constructor_problem, with_defaults
 from lightning_tx.core.errors import PluginError
 
 
+Rate = Annotated[float, Field(default=0.5, ge=0, lt=1)]
+
+
 class Shared(TypedDict, total=False):
-    rate: Annotated[float, Field(default=0.5, ge=0, lt=1)]
+    rate: Rate
     kind: Annotated[Literal["round", "square"], Field(default="round")]
     limit: Annotated[Annotated[int, Field(gt=0)] | None, Field(default=None)]
     targets: Annotated[list[str], Field(default=["all"])]
@@ -18,7 +21,7 @@ class Shared(TypedDict, total=False):
 class Other(Shared, total=False):
     """The same with another default."""
 
-    rate: Annotated[float, Field(default=0.25, ge=0, lt=1)]
+    rate: Annotated[Rate, Field(default=0.25)]
 
 
 class Sized(TypedDict):
