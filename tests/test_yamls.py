@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from lightning_tx.cli.compose import hydra_session, values_of
 from lightning_tx.core import registry
+from lightning_tx.core.description import summary
 
 ROOT = Path(__file__).parents[1]
 
@@ -84,4 +85,4 @@ def test_a_component_of_a_yamls_label_has_that_yamls_values_as_defaults(group: s
 def test_a_component_describes_itself(group: str, name: str) -> None:
     cls = registry.get(group, name)
     assert "__doc__" in vars(cls)
-    assert registry.summary(cls).strip().endswith("."), inspect.getdoc(cls)
+    assert summary(cls).strip().endswith("."), inspect.getdoc(cls)

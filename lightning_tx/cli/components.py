@@ -42,22 +42,22 @@ def _print_group(group: str) -> None:
     from rich.table import Table
 
     from lightning_tx.core import registry
+    from lightning_tx.core.description import source, summary
 
     table = Table(title=f"{group}=", title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in ("choice", "component", "what it is", "source"):
         table.add_column(column, overflow="fold")
     for label, name in known_choices(group).items():
         cls = registry.get(group, name)
-        table.add_row(label, "" if name == label else name, registry.summary(cls), registry.source(cls))
+        table.add_row(label, "" if name == label else name, summary(cls), source(cls))
     console().print(table, "", sep="\n")
 
 
 def _print_component(group: str, name: str) -> None:
-    import inspect
-
     from rich.table import Table
 
     from lightning_tx.core import registry
+    from lightning_tx.core.description import description
 
     by_label = known_choices(group)
     check_choice(group, name)
@@ -65,7 +65,7 @@ def _print_component(group: str, name: str) -> None:
     out = console()
     labels = [label for label, component in by_label.items() if component == by_label.get(name, name)]
     out.print(f"[bold]{group}={name}[/]  ({cls.__module__}.{cls.__qualname__})\n")
-    out.print((inspect.getdoc(cls) or "").strip(), markup=False)
+    out.print(description(cls), markup=False)
     if len(labels) > 1:
         out.print(f"\nChoices made of it: {', '.join(labels)}")
     knobs = registry.knobs(cls)

@@ -7,22 +7,26 @@ only schema there is:
     @register("positions", "rope")
     class Rope(Positions):
         def __init__(self, dims: Dims, site: Site, *, base: Annotated[float, Field(gt=0)] = 10_000.0) -> None: ...
+
+Options that several components share are the fields of one ``TypedDict``, taken as ``**options: Unpack[...]``; they are
+keys of the yaml like the others. :mod:`lightning_tx.core.constructor` has the rule.
 """
 
 import importlib
-import inspect
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from inspect import Parameter
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
+from lightning_tx.core.constructor import constructor_problem, options_of
 from lightning_tx.core.errors import ConfigError, PluginError, choices, nearest
 
 PLUGIN_ENTRY_POINT = "lightning_tx.plugins"
@@ -92,7 +96,9 @@ def register(group: str, name: str) -> Callable[[T], T]:
         taken = _components[group].get(name)
         if taken is not None and _origin(taken) != _origin(cls):
             raise PluginError(f"{group}/{name} is claimed twice: by {_where(taken)} and by {_where(cls)}.")
-        _check_constructor(group, name, cls)
+        problem = constructor_problem(cls, POSITIONAL.get(group))
+        if problem is not None:
+            raise PluginError(f"{group}/{name} ({_where(cls)}){problem}")
         _components[group][name] = cls
         schema.cache_clear()
         return cls
@@ -125,23 +131,19 @@ def get(group: str, name: str) -> type:
 @cache
 def schema(cls: type) -> type[BaseModel]:
     """The options of a component class as a strict pydantic model, read from its constructor."""
-    hints = get_type_hints(cls.__init__, include_extras=True)
     fields: dict[str, Any] = {
-        parameter.name: (
-            hints[parameter.name],
-            ... if parameter.default is inspect.Parameter.empty else parameter.default,
-        )
-        for parameter in _keyword_only(cls)
+        option.name: (option.annotation, ... if option.default is Parameter.empty else option.default)
+        for option in options_of(cls)
     }
     return create_model(cls.__name__, __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
 
 def knobs(cls: type) -> list[Knob]:
     """The options of a component class, in the order of its constructor."""
-    hints = get_type_hints(cls.__init__, include_extras=True)
     return [
-        Knob(name, _type_text(hints[name]), None if field.is_required() else field.default, field.is_required())
-        for name, field in schema(cls).model_fields.items()
+        Knob(option.name, _type_text(option.annotation), None if required else option.default, required)
+        for option in options_of(cls)
+        for required in [option.default is Parameter.empty]
     ]
 
 
@@ -210,19 +212,6 @@ def problems_of(model: type[BaseModel], values: Mapping[str, Any], where: str) -
     return []
 
 
-def summary(cls: type) -> str:
-    """The first line of a component's docstring."""
-    return (inspect.getdoc(cls) or "").partition("\n")[0]
-
-
-def source(cls: type) -> str:
-    """Where a component comes from: the paragraph of its docstring that starts with ``Source:``."""
-    for paragraph in (inspect.getdoc(cls) or "").split("\n\n"):
-        if paragraph.startswith("Source:"):
-            return " ".join(paragraph.removeprefix("Source:").split())
-    return ""
-
-
 def _sentence(model: type[BaseModel], details: Any, where: str) -> str:
     path = [str(part) for part in details["loc"]]
     key = ".".join([where, *path])
@@ -235,36 +224,6 @@ def _sentence(model: type[BaseModel], details: Any, where: str) -> str:
         case _:
             message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
             return f"{key}: {details['input']!r} {message}."
-
-
-def _parameters(cls: type) -> list[inspect.Parameter]:
-    if cls.__init__ is object.__init__:
-        return []
-    return list(inspect.signature(cls.__init__).parameters.values())
-
-
-def _keyword_only(cls: type) -> list[inspect.Parameter]:
-    return [parameter for parameter in _parameters(cls) if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
-
-
-def _check_constructor(group: str, name: str, cls: type) -> None:
-    rule = "options are annotated keyword-only parameters: __init__(self, <from the framework>, *, option: type = ...)"
-    parameters = _parameters(cls)[1:]
-    by_position = [each.name for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
-    given = POSITIONAL.get(group)
-    takes_any = any(each.kind is each.VAR_POSITIONAL for each in parameters)
-    if given is not None and len(by_position) != len(given) and not takes_any and cls.__init__ is not object.__init__:
-        raise PluginError(
-            f"{group}/{name} ({_where(cls)}) takes ({', '.join(by_position)}) by position, but is given "
-            f"({', '.join(given)}); {rule}."
-        )
-    for parameter in parameters:
-        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-            raise PluginError(f"{group}/{name} ({_where(cls)}) takes **{parameter.name}; {rule}.")
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and parameter.annotation is inspect.Parameter.empty:
-            raise PluginError(f"{group}/{name} ({_where(cls)}): option {parameter.name!r} has no type; {rule}.")
-        if parameter.name == "name":
-            raise PluginError(f"{group}/{name} ({_where(cls)}): an option may not be called 'name'.")
 
 
 def _type_text(annotation: Any) -> str:

@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from pydantic import Field
 
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.core.registry import register
-from lightning_tx.data.cleaning import Cleaning, Normalization
-from lightning_tx.data.parallel_text import Pair, PairFilter, PairSource, ParallelText
+from lightning_tx.data.parallel_text import Pair, PairSource, ParallelText, ParallelTextOptions
 
 if TYPE_CHECKING:
     import pyarrow
@@ -56,15 +55,6 @@ class HfDataset(ParallelText):
         train: name of the split to train on; slices such as ``train[:90%]`` are the library's.
         validation: name of the split to select on.
         test: name of the split to look at once; None for no test split.
-        normalize: Unicode normalization form.
-        strip_html: take out tags and replace entities by what they stand for.
-        strip_urls: take out web addresses.
-        core_characters: keep only letters, digits and core punctuation.
-        lowercase: make capitals small letters.
-        min_words: fewest words on either side of a training pair.
-        max_words: most words on either side of a training pair; None for no limit.
-        max_ratio: most words of a training pair's longer side for each word of the shorter; None for no limit.
-        subset: keep the first so many training pairs that pass the filters; None for all.
     """
 
     def __init__(
@@ -80,20 +70,9 @@ class HfDataset(ParallelText):
         train: Annotated[str, Field(min_length=1)] = "train",
         validation: Annotated[str, Field(min_length=1)] = "validation",
         test: Annotated[str, Field(min_length=1)] | None = None,
-        normalize: Normalization = "NFC",
-        strip_html: bool = False,
-        strip_urls: bool = False,
-        core_characters: bool = False,
-        lowercase: bool = False,
-        min_words: Annotated[int, Field(ge=1)] = 1,
-        max_words: Annotated[int, Field(ge=1)] | None = None,
-        max_ratio: Annotated[float, Field(ge=1)] | None = None,
-        subset: Annotated[int, Field(ge=1)] | None = None,
+        **options: Unpack[ParallelTextOptions],
     ) -> None:
-        super().__init__(
-            Cleaning(strip_html, normalize, strip_urls, core_characters, lowercase),
-            PairFilter(min_words, max_words, max_ratio, subset),
-        )
+        super().__init__(**options)
         self.path = path
         self.folder = Path(path).expanduser()
         self.config = config

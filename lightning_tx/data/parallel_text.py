@@ -4,13 +4,16 @@ import logging
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar, TypedDict, Unpack
 
+from pydantic import Field
+
+from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.data.base import Data, Splits
-from lightning_tx.data.cleaning import Cleaning
+from lightning_tx.data.cleaning import Cleaning, Normalization
 
 _logger = logging.getLogger(__name__)
 
@@ -88,6 +91,36 @@ class PairSource:
     where: str
 
 
+_Count = Annotated[int, Field(ge=1)]
+_Ratio = Annotated[float, Field(ge=1)]
+
+
+class ParallelTextOptions(TypedDict, total=False):
+    """How pairs are cleaned, and which training pairs are kept.
+
+    Args:
+        normalize: Unicode normalization form.
+        strip_html: take out tags and replace entities by what they stand for.
+        strip_urls: take out web addresses.
+        core_characters: keep only letters, digits and core punctuation.
+        lowercase: make capitals small letters.
+        min_words: fewest words on either side of a training pair.
+        max_words: most words on either side of a training pair; None for no limit.
+        max_ratio: most words of a training pair's longer side for each word of the shorter; None for no limit.
+        subset: keep the first so many training pairs that pass the filters; None for all.
+    """
+
+    normalize: Annotated[Normalization, Field(default="NFC")]
+    strip_html: Annotated[bool, Field(default=False)]
+    strip_urls: Annotated[bool, Field(default=False)]
+    core_characters: Annotated[bool, Field(default=False)]
+    lowercase: Annotated[bool, Field(default=False)]
+    min_words: Annotated[_Count, Field(default=1)]
+    max_words: Annotated[_Count | None, Field(default=None)]
+    max_ratio: Annotated[_Ratio | None, Field(default=None)]
+    subset: Annotated[_Count | None, Field(default=None)]
+
+
 class ParallelText(Data[Pair]):
     """Base of data whose examples are (source sentence, target sentence).
 
@@ -97,16 +130,17 @@ class ParallelText(Data[Pair]):
     ``train_too_long``, ``train_ratio``, ``train_beyond_subset`` (not looked at once the subset was full),
     ``validation_empty`` and ``test_empty``; a reason that met no pair has no entry.
 
-    Args:
+    Attributes:
         cleaning: applied to both sides.
         pair_filter: which training pairs are kept.
     """
 
     texts_per_example: ClassVar[int] = 2
 
-    def __init__(self, cleaning: Cleaning, pair_filter: PairFilter) -> None:
-        self.cleaning = cleaning
-        self.pair_filter = pair_filter
+    def __init__(self, **options: Unpack[ParallelTextOptions]) -> None:
+        chosen = with_defaults(ParallelTextOptions, options)
+        self.cleaning = Cleaning(**{field.name: chosen[field.name] for field in fields(Cleaning)})
+        self.pair_filter = PairFilter(**{field.name: chosen[field.name] for field in fields(PairFilter)})
 
     @abstractmethod
     def sources(self, cache: Path) -> dict[str, PairSource]:

@@ -1,16 +1,18 @@
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Unpack
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from lightning_tx.core.cache import Cache
+from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.context import Memory, Output
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.registry import register
 from lightning_tx.model.generation import Generation, check_lengths, right_padded
-from lightning_tx.model.language_model import LanguageModel, known_vocab_size, make_dims, padded
+from lightning_tx.model.language_model import LanguageModel, known_vocab_size, padded
+from lightning_tx.model.options import ModelOptions
 from lightning_tx.model.parts import Parts
 from lightning_tx.model.stack import LayerStack
 
@@ -28,25 +30,10 @@ class EncoderDecoder(LanguageModel):
         parts: the components, by group.
         tokenizer_size: entries of the target tokenizer's vocabulary, if there is one.
         source_tokenizer_size: entries of the source tokenizer's vocabulary, if there is one.
-        d_model: width of the residual stream.
-        num_heads: attention heads.
-        head_dim: width of a head; null for ``d_model / num_heads``.
-        d_ff: inner width of the feed-forward; null for ``4 · d_model``.
         num_encoder_layers: depth of the encoder.
         num_decoder_layers: depth of the decoder.
-        max_seq_len: longest sequence it is trained on, in tokens, on either side.
-        dropout: probability for embeddings and residual branches.
-        vocab_size: entries of the target's vocabulary; null for the tokenizer's.
         source_vocab_size: entries of the source's vocabulary; null for the tokenizer's, or for the target's.
-        vocab_multiple: rows of the embedding are padded to a multiple of this.
         share_embeddings: whether source and target share one embedding.
-        tie_embeddings: whether the output projection shares the target embedding's weight.
-        output_bias: whether the output projection has a bias.
-        embedding_scale: factor on the embedding; null for ``sqrt(d_model)``.
-        embedding_norm: whether the embedded tokens, positions added, pass a norm before the first layer, as in BERT.
-        embedding_std: the embedding's standard deviation at the start; null for ``d_model^-0.5``.
-        linear_std: that of linear layers; null for ``1 / sqrt(inputs)``.
-        overrides: other components for some layers or sites.
     """
 
     num_inputs = 2
@@ -58,56 +45,23 @@ class EncoderDecoder(LanguageModel):
         tokenizer_size: int | None,
         source_tokenizer_size: int | None,
         *,
-        d_model: Annotated[int, Field(gt=0)] = 128,
-        num_heads: Annotated[int, Field(gt=0)] = 4,
-        head_dim: Annotated[int, Field(gt=0)] | None = None,
-        d_ff: Annotated[int, Field(gt=0)] | None = None,
         num_encoder_layers: Annotated[int, Field(gt=0)] = 4,
         num_decoder_layers: Annotated[int, Field(gt=0)] = 4,
-        max_seq_len: Annotated[int, Field(gt=0)] = 128,
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-        vocab_size: Annotated[int, Field(gt=0)] | None = None,
         source_vocab_size: Annotated[int, Field(gt=0)] | None = None,
-        vocab_multiple: Annotated[int, Field(gt=0)] = 64,
         share_embeddings: bool = True,
-        tie_embeddings: bool = True,
-        output_bias: bool = False,
-        embedding_scale: Annotated[float, Field(gt=0)] | None = None,
-        embedding_norm: bool = False,
-        embedding_std: Annotated[float, Field(gt=0)] | None = None,
-        linear_std: Annotated[float, Field(gt=0)] | None = None,
-        overrides: list[dict[str, Any]] = [],  # noqa: B006
+        **options: Unpack[ModelOptions],
     ) -> None:
-        vocab_size = known_vocab_size("model.vocab_size", vocab_size, tokenizer_size)
+        chosen = with_defaults(ModelOptions, options)
+        super().__init__(tokenizer_size, encoder_layers=num_encoder_layers, decoder_layers=num_decoder_layers, **chosen)
+        vocab_size, dims, embedding_norm = self.vocab_size, self.dims, chosen["embedding_norm"]
         source_sizes = (source_vocab_size or vocab_size, source_tokenizer_size)
         if share_embeddings and source_sizes != (vocab_size, tokenizer_size):
             raise ConfigError("model.share_embeddings: true, but source and target have different vocabularies.")
-        dims = make_dims(
-            vocab_size=vocab_size,
-            vocab_multiple=vocab_multiple,
-            d_model=d_model,
-            num_heads=num_heads,
-            head_dim=head_dim,
-            d_ff=d_ff,
-            encoder_layers=num_encoder_layers,
-            decoder_layers=num_decoder_layers,
-            max_seq_len=max_seq_len,
-            dropout=dropout,
-        )
-        super().__init__(
-            dims,
-            vocab_size=vocab_size,
-            tie_embeddings=tie_embeddings,
-            output_bias=output_bias,
-            embedding_scale=embedding_scale,
-            embedding_std=embedding_std,
-            linear_std=linear_std,
-        )
         if share_embeddings:
             self.source_embedding = self.token_embedding
         else:
             size = known_vocab_size("model.source_vocab_size", source_vocab_size, source_tokenizer_size or vocab_size)
-            self.source_embedding = nn.Embedding(padded(size, vocab_multiple), dims.d_model)
+            self.source_embedding = nn.Embedding(padded(size, chosen["vocab_multiple"]), dims.d_model)
         self.encoder = LayerStack(
             parts,
             dims,

@@ -1,55 +1,26 @@
 """What the topologies have in common: sizes, the token embedding, and the projection to the vocabulary."""
 
 from collections.abc import Collection, Sequence
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_tx.core.cache import Cache
+from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.context import Memory, Output
 from lightning_tx.core.dims import Dims, head_dim_of
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.linear_cross_entropy import linear_cross_entropy
 from lightning_tx.model.generation import Generation
 from lightning_tx.model.init import initialise
+from lightning_tx.model.options import ModelOptions
 
 
 def padded(vocab_size: int, multiple: int) -> int:
     """``vocab_size`` rounded up to a multiple."""
     return -(-vocab_size // multiple) * multiple
-
-
-def make_dims(
-    *,
-    vocab_size: int,
-    vocab_multiple: int,
-    d_model: int,
-    num_heads: int,
-    head_dim: int | None,
-    d_ff: int | None,
-    encoder_layers: int,
-    decoder_layers: int,
-    max_seq_len: int,
-    dropout: float,
-) -> Dims:
-    """The sizes of a model from its options; ``d_ff`` is four times ``d_model`` where not given.
-
-    Raises:
-        ConfigError: ``num_heads`` does not divide ``d_model``.
-    """
-    return Dims(
-        d_model=d_model,
-        num_heads=num_heads,
-        head_dim=head_dim_of(d_model, num_heads, head_dim),
-        d_ff=4 * d_model if d_ff is None else d_ff,
-        encoder_layers=encoder_layers,
-        decoder_layers=decoder_layers,
-        vocab_size=padded(vocab_size, vocab_multiple),
-        max_seq_len=max_seq_len,
-        dropout=dropout,
-    )
 
 
 class LanguageModel(nn.Module):
@@ -60,6 +31,14 @@ class LanguageModel(nn.Module):
     The embedding starts with ``embedding_std`` and is multiplied by ``embedding_scale``. The defaults belong
     together: entries of std ``d_model^-0.5`` times ``sqrt(d_model)`` enter the stack with variance 1, and the same
     matrix used as output projection gives logits of variance 1.
+
+    Args:
+        tokenizer_size: entries of the tokenizer's vocabulary, if there is one.
+        encoder_layers: depth of the encoder; 0 for none.
+        decoder_layers: depth of the decoder; 0 for none.
+
+    Raises:
+        ConfigError: ``num_heads`` does not divide ``d_model``, or the size of the vocabulary is unknown or too small.
 
     Attributes:
         dims: the sizes.
@@ -77,25 +56,30 @@ class LanguageModel(nn.Module):
     seen_ahead: int = 0
 
     def __init__(
-        self,
-        dims: Dims,
-        *,
-        vocab_size: int,
-        tie_embeddings: bool,
-        output_bias: bool,
-        embedding_scale: float | None,
-        embedding_std: float | None,
-        linear_std: float | None,
+        self, tokenizer_size: int | None, *, encoder_layers: int, decoder_layers: int, **options: Unpack[ModelOptions]
     ) -> None:
         super().__init__()
-        self.dims = dims
-        self.vocab_size = vocab_size
-        self.embedding_scale = dims.d_model**0.5 if embedding_scale is None else embedding_scale
-        self._embedding_std = dims.d_model**-0.5 if embedding_std is None else embedding_std
-        self._linear_std = linear_std
+        chosen = with_defaults(ModelOptions, options)
+        d_model, num_heads, d_ff = chosen["d_model"], chosen["num_heads"], chosen["d_ff"]
+        self.vocab_size = known_vocab_size("model.vocab_size", chosen["vocab_size"], tokenizer_size)
+        self.dims = dims = Dims(
+            d_model=d_model,
+            num_heads=num_heads,
+            head_dim=head_dim_of(d_model, num_heads, chosen["head_dim"]),
+            d_ff=4 * d_model if d_ff is None else d_ff,
+            encoder_layers=encoder_layers,
+            decoder_layers=decoder_layers,
+            vocab_size=padded(self.vocab_size, chosen["vocab_multiple"]),
+            max_seq_len=chosen["max_seq_len"],
+            dropout=chosen["dropout"],
+        )
+        scale, std = chosen["embedding_scale"], chosen["embedding_std"]
+        self.embedding_scale: float = d_model**0.5 if scale is None else scale
+        self._embedding_std: float = d_model**-0.5 if std is None else std
+        self._linear_std: float | None = chosen["linear_std"]
         self.token_embedding = nn.Embedding(dims.vocab_size, dims.d_model)
-        self.lm_head = nn.Linear(dims.d_model, dims.vocab_size, bias=output_bias)
-        if tie_embeddings:
+        self.lm_head = nn.Linear(dims.d_model, dims.vocab_size, bias=chosen["output_bias"])
+        if chosen["tie_embeddings"]:
             self.lm_head.weight = self.token_embedding.weight
 
     def embed(self, tokens_BT: Tensor) -> Tensor:

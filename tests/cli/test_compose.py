@@ -37,6 +37,24 @@ def test_a_model_preset_brings_its_components_and_the_command_line_has_the_last_
     assert preset["norm"]["name"] == "layernorm"
 
 
+@pytest.mark.parametrize(
+    ("preset", "num_layers", "d_model", "d_ff", "num_heads"),
+    [
+        ("llama3_8b", 32, 4096, 14336, 32),
+        ("llama3_70b", 80, 8192, 28672, 64),
+        ("llama3_405b", 126, 16384, 53248, 128),
+    ],
+)
+def test_a_llama3_preset_is_a_decoder_with_its_sizes_and_components(
+    preset: str, num_layers: int, d_model: int, d_ff: int, num_heads: int
+) -> None:
+    parts = ["positions=rope", "attention=gqa", "norm=rmsnorm", "block=pre_norm", "feed_forward=swiglu"]
+    sizes = [f"{num_layers=}", f"{d_model=}", f"{d_ff=}", f"{num_heads=}", "max_seq_len=8192", "vocab_size=128256"]
+    start = ["tie_embeddings=false", "embedding_scale=1.0", "embedding_std=0.02", "linear_std=0.02"]
+    options = ["positions.base=500000.0", "attention.num_kv_heads=8", *(f"model.{option}" for option in sizes + start)]
+    assert compose([f"model={preset}"]) == compose([*parts, *options])
+
+
 def test_a_label_in_overrides_becomes_its_file() -> None:
     config = compose(['model.overrides=[{layers: "1::2", feed_forward: gelu}]'])
     assert config["model"]["overrides"] == [{"layers": "1::2", "feed_forward": {"name": "gelu", "bias": False}}]

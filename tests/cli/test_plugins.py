@@ -23,15 +23,11 @@ from tests.tiny import tiny_config, tiny_overrides
 SOURCE = """
 from torch import Tensor
 from lightning_tx.components.feed_forward.base import Gated
-from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.registry import register
 
 @register("feed_forward", "reglu")
 class ReGLU(Gated):
     '''A unit gated by a ReLU.'''
-
-    def __init__(self, dims: Dims, site: Site, *, bias: bool = False) -> None:
-        super().__init__(dims, site, bias)
 
     def activation(self, x: Tensor) -> Tensor:
         return x.relu()

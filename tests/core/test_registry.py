@@ -11,16 +11,7 @@ from lightning_tx.core.registry import register
 
 
 class Part:
-    """What it is, in a line.
-
-    More about it.
-
-    Source: Author et al. 2020, arXiv:2001.00001; Other 2021,
-    arXiv:2101.00001.
-
-    Args:
-        size: a size.
-    """
+    """A component with options of every kind."""
 
     def __init__(
         self,
@@ -78,12 +69,6 @@ def test_the_signature_is_the_list_of_options() -> None:
     assert knobs["kind"].type == "round or square"
     assert knobs["limit"].type == "int > 0 or null"
     assert knobs["targets"].type == "list of str"
-
-
-def test_the_docstring_tells_summary_and_source() -> None:
-    assert registry.summary(Part) == "What it is, in a line."
-    assert registry.source(Part) == "Author et al. 2020, arXiv:2001.00001; Other 2021, arXiv:2101.00001."
-    assert registry.source(object) == ""
 
 
 def test_defaults_are_filled_in() -> None:

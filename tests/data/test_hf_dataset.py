@@ -1,5 +1,4 @@
 import importlib
-import inspect
 import json
 import logging
 import sys
@@ -12,6 +11,7 @@ import pytest
 from datasets import Dataset, DatasetDict, Features, Translation, Value, config
 
 from lightning_tx.core import registry
+from lightning_tx.core.description import description
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.data.base import Splits
 from lightning_tx.data.hf_dataset import HfDataset
@@ -275,7 +275,7 @@ def test_options_without_a_meaning_are_refused(tmp_path: Path) -> None:
 
 
 def test_every_option_is_described_and_checked() -> None:
-    described = inspect.getdoc(HfDataset) or ""
+    described = description(HfDataset)
     assert all(f"\n    {knob.name}:" in described for knob in registry.knobs(HfDataset))
     options = {"name": "hf_dataset", "config": "", "column": "", "subset": 0, "normalize": None, "test": 1}
     assert {problem.partition(":")[0] for problem in registry.check("data", options)} == {

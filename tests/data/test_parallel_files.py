@@ -1,5 +1,4 @@
 import gzip
-import inspect
 import logging
 import time
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 
 from lightning_tx.core import registry
+from lightning_tx.core.description import description
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.data import parallel_files as module
 from lightning_tx.data.base import Splits
@@ -313,7 +313,7 @@ def test_options_are_checked() -> None:
 
 
 def test_every_option_is_described() -> None:
-    described = inspect.getdoc(ParallelFiles) or ""
+    described = description(ParallelFiles)
     assert all(f"\n    {knob.name}:" in described for knob in registry.knobs(ParallelFiles))
 
 

@@ -1,7 +1,6 @@
 from torch import Tensor
 
 from lightning_tx.components.feed_forward.base import Gated
-from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.registry import register
 
 
@@ -10,13 +9,7 @@ class Bilinear(Gated):
     """``W2 (Wg x · W1 x)``: two linear maps, multiplied; there is no other nonlinearity.
 
     Source: Shazeer 2020, arXiv:2002.05202; Mnih and Hinton 2007.
-
-    Args:
-        bias: whether the projections have a bias.
     """
-
-    def __init__(self, dims: Dims, site: Site, *, bias: bool = False) -> None:
-        super().__init__(dims, site, bias)
 
     def activation(self, x: Tensor) -> Tensor:
         """``x``."""

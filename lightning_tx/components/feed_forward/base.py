@@ -20,9 +20,12 @@ class Plain(FeedForward):
 
     Whatever derives from it can be an expert: its projections are what ``site.make_linear`` builds. Where those are
     grouped, :meth:`map` is given rows sorted by group, and how many each group has.
+
+    Args:
+        bias: whether the projections have a bias.
     """
 
-    def __init__(self, dims: Dims, site: Site, bias: bool) -> None:
+    def __init__(self, dims: Dims, site: Site, *, bias: bool = False) -> None:
         super().__init__(dims, site)
         self.up_proj = site.make_linear(dims.d_model, dims.d_ff, bias=bias)
         self.down_proj = site.make_linear(dims.d_ff, dims.d_model, bias=bias)
@@ -43,8 +46,8 @@ class Plain(FeedForward):
 class Gated(Plain):
     """``down_proj(activation(gate_proj(x)) · up_proj(x))``; three matrices instead of two."""
 
-    def __init__(self, dims: Dims, site: Site, bias: bool) -> None:
-        super().__init__(dims, site, bias)
+    def __init__(self, dims: Dims, site: Site, *, bias: bool = False) -> None:
+        super().__init__(dims, site, bias=bias)
         self.gate_proj = site.make_linear(dims.d_model, dims.d_ff, bias=bias)
 
     def map(self, x: Tensor, *groups: Tensor) -> Tensor:

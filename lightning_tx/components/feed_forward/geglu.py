@@ -2,7 +2,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_tx.components.feed_forward.base import Gated
-from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.registry import register
 
 
@@ -11,13 +10,7 @@ class GEGLU(Gated):
     """``W2 (GELU(Wg x) · W1 x)``: a gated unit with three matrices.
 
     Source: Shazeer 2020, arXiv:2002.05202.
-
-    Args:
-        bias: whether the projections have a bias.
     """
-
-    def __init__(self, dims: Dims, site: Site, *, bias: bool = False) -> None:
-        super().__init__(dims, site, bias)
 
     def activation(self, x: Tensor) -> Tensor:
         """``x Φ(x)``, exact."""

@@ -2,7 +2,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_tx.components.feed_forward.base import Plain
-from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.registry import register
 
 
@@ -11,13 +10,7 @@ class GELU(Plain):
     """``W2 GELU(W1 x)``: two matrices around a GELU.
 
     Source: Hendrycks and Gimpel 2016, arXiv:1606.08415; as in GPT-2 and BERT.
-
-    Args:
-        bias: whether the projections have a bias.
     """
-
-    def __init__(self, dims: Dims, site: Site, *, bias: bool = False) -> None:
-        super().__init__(dims, site, bias)
 
     def activation(self, x: Tensor) -> Tensor:
         """``x Φ(x)``, exact."""

@@ -2,7 +2,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_tx.components.feed_forward.base import Plain
-from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.registry import register
 
 
@@ -11,13 +10,7 @@ class SiLU(Plain):
     """``W2 SiLU(W1 x)``: two matrices around a SiLU, which is also called swish.
 
     Source: Elfwing et al. 2017, arXiv:1702.03118; Ramachandran et al. 2017, arXiv:1710.05941.
-
-    Args:
-        bias: whether the projections have a bias.
     """
-
-    def __init__(self, dims: Dims, site: Site, *, bias: bool = False) -> None:
-        super().__init__(dims, site, bias)
 
     def activation(self, x: Tensor) -> Tensor:
         """``x sigmoid(x)``."""

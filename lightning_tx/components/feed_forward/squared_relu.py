@@ -1,7 +1,6 @@
 from torch import Tensor
 
 from lightning_tx.components.feed_forward.base import Plain
-from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.registry import register
 
 
@@ -10,13 +9,7 @@ class SquaredReLU(Plain):
     """``W2 max(0, W1 x)²``: two matrices around the square of a ReLU.
 
     Source: So et al. 2021 (Primer), arXiv:2109.08668.
-
-    Args:
-        bias: whether the projections have a bias.
     """
-
-    def __init__(self, dims: Dims, site: Site, *, bias: bool = False) -> None:
-        super().__init__(dims, site, bias)
 
     def activation(self, x: Tensor) -> Tensor:
         """``max(0, x)²``."""

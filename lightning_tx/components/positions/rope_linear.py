@@ -1,7 +1,9 @@
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
-from lightning_tx.components.positions.rotary import Base, Factor, Fraction, Pairing, Rotary
+from lightning_tx.components.positions.rotary import Factor, Rotary, RotaryOptions
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.registry import register
 
@@ -16,9 +18,6 @@ class LinearRope(Rotary):
 
     Args:
         factor: how many times more slowly the pairs turn.
-        base: as for ``rope``.
-        pairing: as for ``rope``.
-        fraction: as for ``rope``.
 
     Raises:
         ConfigError: ``head_dim`` is odd, or the dimensions that turn are no even number.
@@ -30,11 +29,9 @@ class LinearRope(Rotary):
         site: Site,
         *,
         factor: Factor = 4.0,
-        base: Base = 10_000.0,
-        pairing: Pairing = "half",
-        fraction: Fraction = 1.0,
+        **options: Unpack[RotaryOptions],
     ) -> None:
-        super().__init__(dims, site, base=base, pairing=pairing, fraction=fraction)
+        super().__init__(dims, site, **options)
         self.factor = factor
 
     def frequencies(self, width: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -1,14 +1,21 @@
 import math
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from lightning_tx.components.positions.rotary import Base, Factor, Fraction, Pairing, Rotary
+from lightning_tx.components.positions.rotary import Factor, Rotary, RotaryOptions
+from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.registry import register
+
+
+class Llama3Options(RotaryOptions, total=False):
+    """Those of every rotary positions; the trained base is Llama 3's."""
+
+    base: Annotated[float, Field(default=500_000.0, gt=1)]
 
 
 @register("positions", "rope_llama3")
@@ -26,9 +33,6 @@ class Llama3Rope(Rotary):
         original_max_seq_len: the trained length in tokens; null for ``model.max_seq_len``.
         low_freq_factor: turns up to which a pair is slowed down in full.
         high_freq_factor: turns from which on a pair keeps its speed.
-        base: as for ``rope``.
-        pairing: as for ``rope``.
-        fraction: as for ``rope``.
 
     Raises:
         ConfigError: ``head_dim`` is odd, the dimensions that turn are no even number, or ``high_freq_factor`` does
@@ -44,11 +48,9 @@ class Llama3Rope(Rotary):
         original_max_seq_len: Annotated[int, Field(gt=0)] | None = None,
         low_freq_factor: Annotated[float, Field(gt=0)] = 1.0,
         high_freq_factor: Annotated[float, Field(gt=0)] = 4.0,
-        base: Base = 500_000.0,
-        pairing: Pairing = "half",
-        fraction: Fraction = 1.0,
+        **options: Unpack[Llama3Options],
     ) -> None:
-        super().__init__(dims, site, base=base, pairing=pairing, fraction=fraction)
+        super().__init__(dims, site, **with_defaults(Llama3Options, options))
         if high_freq_factor <= low_freq_factor:
             raise ConfigError(
                 f"positions.high_freq_factor: {high_freq_factor} does not exceed "

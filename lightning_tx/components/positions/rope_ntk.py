@@ -1,7 +1,9 @@
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
-from lightning_tx.components.positions.rotary import Base, Factor, Fraction, Pairing, Rotary
+from lightning_tx.components.positions.rotary import Factor, Rotary, RotaryOptions
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.registry import register
 
@@ -18,9 +20,6 @@ class NtkRope(Rotary):
 
     Args:
         factor: how many times more slowly the slowest pair turns.
-        base: as for ``rope``.
-        pairing: as for ``rope``.
-        fraction: as for ``rope``.
 
     Raises:
         ConfigError: ``head_dim`` is odd, or the dimensions that turn are no even number.
@@ -32,11 +31,9 @@ class NtkRope(Rotary):
         site: Site,
         *,
         factor: Factor = 4.0,
-        base: Base = 10_000.0,
-        pairing: Pairing = "half",
-        fraction: Fraction = 1.0,
+        **options: Unpack[RotaryOptions],
     ) -> None:
-        super().__init__(dims, site, base=base, pairing=pairing, fraction=fraction)
+        super().__init__(dims, site, **options)
         self.factor = factor
 
     def frequencies(self, width: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -1,11 +1,11 @@
 import math
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from lightning_tx.components.positions.rotary import Base, Factor, Fraction, Pairing, Rotary
+from lightning_tx.components.positions.rotary import Factor, Rotary, RotaryOptions
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.registry import register
@@ -28,9 +28,6 @@ class YarnRope(Rotary):
         beta_fast: turns from which on a pair keeps its speed.
         beta_slow: turns up to which a pair is slowed down in full.
         attention_factor: factor on turned queries and keys; null for ``0.1 · ln(factor) + 1``.
-        base: as for ``rope``.
-        pairing: as for ``rope``.
-        fraction: as for ``rope``.
 
     Raises:
         ConfigError: ``head_dim`` is odd, the dimensions that turn are no even number, or ``beta_fast`` does not
@@ -47,11 +44,9 @@ class YarnRope(Rotary):
         beta_fast: Annotated[float, Field(gt=0)] = 32.0,
         beta_slow: Annotated[float, Field(gt=0)] = 1.0,
         attention_factor: Annotated[float, Field(gt=0)] | None = None,
-        base: Base = 10_000.0,
-        pairing: Pairing = "half",
-        fraction: Fraction = 1.0,
+        **options: Unpack[RotaryOptions],
     ) -> None:
-        super().__init__(dims, site, base=base, pairing=pairing, fraction=fraction)
+        super().__init__(dims, site, **options)
         if beta_fast <= beta_slow:
             raise ConfigError(f"positions.beta_fast: {beta_fast} does not exceed positions.beta_slow = {beta_slow}.")
         self.factor = factor

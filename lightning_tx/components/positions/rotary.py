@@ -1,31 +1,41 @@
 """What all rotary positions of the group share; they differ in how fast each pair of dimensions turns."""
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict, Unpack
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from lightning_tx.components.positions.base import Positions
+from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError
 
-Base = Annotated[float, Field(gt=1)]
-Pairing = Literal["half", "interleaved"]
-Fraction = Annotated[float, Field(gt=0, le=1)]
 Factor = Annotated[float, Field(ge=1)]
+
+
+class RotaryOptions(TypedDict, total=False):
+    """Which dimensions of a head turn, and how fast.
+
+    Args:
+        base: the slowest pair turns once in about ``2π · base`` positions, where no factor slows it down.
+        pairing: which dimensions form a pair: ``half`` (i and i + K/2, as Hugging Face stores weights) or
+            ``interleaved`` (2i and 2i + 1, as Meta stores them).
+        fraction: share of a head's dimensions that turn, the first ones; K is their number.
+    """
+
+    base: Annotated[float, Field(default=10_000.0, gt=1)]
+    pairing: Annotated[Literal["half", "interleaved"], Field(default="half")]
+    fraction: Annotated[float, Field(default=1.0, gt=0, le=1)]
 
 
 class Rotary(Positions):
     """Pairs of query and key dimensions turn by an angle proportional to the position.
 
-    Source: Su et al. 2021, arXiv:2104.09864.
+    Pair i of K dimensions turns by ``base^(-2i/K)`` a position.
 
-    Args:
-        base: pair i of K dimensions turns by ``base^(-2i/K)`` a position.
-        pairing: which dimensions form a pair: ``half`` (i and i + K/2) or ``interleaved`` (2i and 2i + 1).
-        fraction: share of a head's dimensions that turn, the first ones; the pairs are formed among them.
+    Source: Su et al. 2021, arXiv:2104.09864.
 
     Attributes:
         magnitude: factor on what has turned.
@@ -36,16 +46,17 @@ class Rotary(Positions):
 
     magnitude: float = 1.0
 
-    def __init__(self, dims: Dims, site: Site, *, base: Base, pairing: Pairing, fraction: Fraction) -> None:
+    def __init__(self, dims: Dims, site: Site, **options: Unpack[RotaryOptions]) -> None:
         super().__init__(dims, site)
         if dims.head_dim % 2:
             raise ConfigError(
                 f"model.head_dim: {dims.head_dim} is odd (d_model {dims.d_model} / {dims.num_heads} heads); "
                 "rotary positions turn pairs of dimensions and need an even head_dim."
             )
-        self.base = base
-        self.fraction = fraction
-        self.pair_dim = {"half": -2, "interleaved": -1}[pairing]
+        chosen = with_defaults(RotaryOptions, options)
+        self.base: float = chosen["base"]
+        self.fraction: float = chosen["fraction"]
+        self.pair_dim = {"half": -2, "interleaved": -1}[chosen["pairing"]]
         self._turning(dims.head_dim)
 
     def frequencies(self, width: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:

@@ -1,7 +1,6 @@
 """What holds for a component of any group, and for those that stand outside of models."""
 
 import copy
-import inspect
 import math
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import nn
 
 from lightning_tx.core import registry
+from lightning_tx.core.description import docstrings, summary
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import Violation
@@ -24,9 +24,9 @@ def describes_itself(subject: Component) -> None:
     cls = subject.component
     if not cls.__doc__:
         raise Violation("it has no docstring of its own.")
-    if not registry.summary(cls).strip().endswith("."):
-        raise Violation(f"the first line of its docstring is {registry.summary(cls)!r}.")
-    text = "\n".join(inspect.getdoc(each) or "" for each in cls.__mro__)  # options may be explained where they are used
+    if not summary(cls).strip().endswith("."):
+        raise Violation(f"the first line of its docstring is {summary(cls)!r}.")
+    text = "\n".join(docstrings(cls))  # options may be explained where they are used
     missing = [knob.name for knob in registry.knobs(cls) if f"{knob.name}:" not in text]
     if missing:
         raise Violation(f"its docstring does not explain {', '.join(missing)}.")

@@ -13,6 +13,8 @@ from lightning_tx.components.feed_forward.relu import ReLU
 from lightning_tx.components.feed_forward.silu import SiLU
 from lightning_tx.components.feed_forward.squared_relu import SquaredReLU
 from lightning_tx.components.feed_forward.swiglu import SwiGLU
+from lightning_tx.core import registry
+from lightning_tx.core.description import description
 from lightning_tx.testing.places import DIMS, context, randomise, site
 
 
@@ -36,20 +38,28 @@ def silu(x: Tensor) -> Tensor:
     return x / (1 + torch.exp(-x))
 
 
+#: Each component, its activation written naively, and whether a gate is what it acts on.
+FORMULAS = [
+    (ReLU, relu, False),
+    (SquaredReLU, squared_relu, False),
+    (GELU, gelu, False),
+    (GELUTanh, gelu_tanh, False),
+    (SiLU, silu, False),
+    (SwiGLU, silu, True),
+    (GEGLU, gelu, True),
+    (GEGLUTanh, gelu_tanh, True),
+]
+
+
+@pytest.mark.parametrize("component", [component for component, _, _ in FORMULAS])
+def test_its_options_are_those_of_its_base(component: type) -> None:
+    assert "__init__" not in vars(component)
+    assert [(knob.name, knob.type, knob.default) for knob in registry.knobs(component)] == [("bias", "bool", False)]
+    assert "    bias: whether the projections have a bias." in description(component)
+
+
 @pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize(
-    ("component", "activation", "gated"),
-    [
-        (ReLU, relu, False),
-        (SquaredReLU, squared_relu, False),
-        (GELU, gelu, False),
-        (GELUTanh, gelu_tanh, False),
-        (SiLU, silu, False),
-        (SwiGLU, silu, True),
-        (GEGLU, gelu, True),
-        (GEGLUTanh, gelu_tanh, True),
-    ],
-)
+@pytest.mark.parametrize(("component", "activation", "gated"), FORMULAS)
 def test_the_formula(component: type, activation: Callable[[Tensor], Tensor], gated: bool, bias: bool) -> None:
     layer = component(DIMS, site("feed_forward"), bias=bias).double()
     randomise(layer)

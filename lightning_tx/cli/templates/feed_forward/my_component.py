@@ -1,7 +1,6 @@
 from torch import Tensor
 
 from lightning_tx.components.feed_forward.base import Gated
-from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.registry import register
 
 
@@ -10,13 +9,7 @@ class MyComponent(Gated):
     """``W2 (max(0, Wg x) · W1 x)``: a unit gated by a ReLU.
 
     Source: Shazeer 2020, arXiv:2002.05202.
-
-    Args:
-        bias: whether the projections have a bias.
     """
-
-    def __init__(self, dims: Dims, site: Site, *, bias: bool = False) -> None:
-        super().__init__(dims, site, bias)
 
     def activation(self, x: Tensor) -> Tensor:
         """``max(0, x)``."""
