@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from lightning_tx.ablation.identity import identity
+
+from lightning_tx.runs.identity import identity
 
 ROTARY = {"base": 10_000.0, "pairing": "half", "fraction": 1.0}
 CLEANING = {"normalize": "NFC", "strip_html": False, "strip_urls": False, "core_characters": False, "lowercase": False}
