@@ -1,23 +1,46 @@
-"""Scaled dot-product attention, and the one place that picks a kernel for it."""
+"""Scaled dot-product attention, and the one place that picks a kernel for it.
+
+The first row of :data:`KERNELS` that applies computes a call:
+
+================ ============================================== ==================================================
+name             when                                           how
+================ ============================================== ==================================================
+sparse_fused     a pattern with cheap parts, a long sequence    the parts, by the CPU's fused kernel, are merged
+                 looking at itself, on the CPU; no dropout, no
+                 bias that learns
+sparse           the same without these limits                  the parts, by elementary operations, are merged
+grouped_decoding one query a row, heads that share keys; no     these heads become queries of one head, so that
+                 bias                                           keys are not copied
+unmasked         every query sees every key; no bias            PyTorch's kernel without a mask
+causal           each query sees itself and all keys before     PyTorch's kernel, told that it is causal
+                 it; no bias, no ``prefix``
+prefix_lm        the same, but leading tokens see each other    unmasked for these, causal for the others
+chunked          a causal sequence in order, from 256 tokens    PyTorch's kernel with a mask, for chunks of queries
+                 on, with a pattern or a bias; no ``prefix``    over the keys up to their last one
+masked           always: padding, documents, short sequences    PyTorch's kernel with a mask of all pairs
+                 with a pattern or a bias, several new tokens
+                 after those of a cache
+================ ============================================== ==================================================
+
+A condition stands beside its kernel. It looks at what the mask is made of, not at tensors, except where a pattern has
+cheap parts: whether the tokens of each document stand side by side must then be known.
+
+A sequence that processes share does not come here: see :mod:`lightning_tx.core.ring_attention`.
+"""
 
 import math
-from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.core.masks import BiasFunction, Mask, added_to_scores
-from lightning_tx.core.pattern import Near
-from lightning_tx.core.sparse_attention import sparse_attention
+from lightning_tx.core.dense_attention import CAUSAL, CHUNKED, GROUPED_DECODING, MASKED, PREFIX_LM, UNMASKED
+from lightning_tx.core.kernel import Case, Kernel
+from lightning_tx.core.masks import BiasFunction, Mask
+from lightning_tx.core.sparse_attention import SPARSE, SPARSE_FUSED
 
-#: Sequences shorter than this many tokens, or blocks of a pattern, are faster without taking the pattern apart.
-WORTH_SPLITTING = (1024, 4)
-#: From as many tokens on it pays to leave out the future chunk by chunk, where a kernel is given a mask.
-SMALLEST_CHUNKED = 256
-
-Kernel = Callable[..., Tensor]
+#: The first that applies computes a case; the last always applies.
+KERNELS: tuple[Kernel, ...] = (SPARSE_FUSED, SPARSE, GROUPED_DECODING, UNMASKED, CAUSAL, PREFIX_LM, CHUNKED, MASKED)
 
 
 def attend(
@@ -61,6 +84,21 @@ def attend(
         return _attend(q, k, v, mask, bias, before, scale, dropout).to(q_BHTK.dtype)
 
 
+def kernel_for(
+    q_BHTK: Tensor,
+    k_BGSK: Tensor,
+    v_BGSK: Tensor,
+    mask: Mask,
+    *,
+    bias: BiasFunction | None = None,
+    prefix: tuple[Tensor, Tensor] | None = None,
+    dropout: float = 0.0,
+) -> str:
+    """The name of the kernel that :func:`attend` takes for the same arguments, as the table of this module has it."""
+    mask = mask.last_keys(k_BGSK.shape[2])
+    return _kernel(Case(q_BHTK, k_BGSK, v_BGSK, mask, bias, prefix, 1.0, dropout)).name  # whatever the scale
+
+
 def _attend(
     q: Tensor,
     k: Tensor,
@@ -71,68 +109,19 @@ def _attend(
     scale: float,
     dropout: float,
 ) -> Tensor:
-    sparse = _worth_splitting(mask)
-    added = None
-    if bias is not None and not sparse:
-        added = bias(mask.q_positions[:, :, None], mask.k_positions[:, None, :])
-    repeats = q.shape[1] // k.shape[1]
-    if repeats > 1 and q.shape[2] == 1 and added is None:
-        # A decoding step: heads that share keys become queries of one head, which spares a copy of all keys.
-        grouped = q.unflatten(1, (-1, repeats)).flatten(2, 3)
-        out = _attend(grouped, k, v, mask, None, prefix, scale, dropout)
-        return out.unflatten(2, (repeats, 1)).flatten(1, 2)
-    width, widest = v.shape[-1], max(v.shape[-1], q.shape[-1])
-    before = [] if prefix is None else [x.expand(q.shape[0], -1, -1, -1) for x in prefix]
-    q, k, v, *before = (_widened(x, q.shape[1] // x.shape[1], widest) for x in (q, k, v, *before))
-    if sparse:
-        out: Tensor = sparse_attention(q, k, v, before, mask, bias, scale, dropout)  # pyright: ignore[reportCallIssue]
-    else:
-        if before:
-            k, v = torch.cat([before[0], k], dim=2), torch.cat([before[1], v], dim=2)
-        out = _dense(q, k, v, mask, added, scale, dropout)
-    return out[..., :width]
+    width = v.shape[-1]
+    if width != q.shape[-1]:  # the fused kernels know one width only
+        widest = max(width, q.shape[-1])
+        q, k, v = _widened(q, widest), _widened(k, widest), _widened(v, widest)
+        prefix = None if prefix is None else (_widened(prefix[0], widest), _widened(prefix[1], widest))
+    case = Case(q, k, v, mask, bias, prefix, scale, dropout)
+    return _kernel(case).run(case)[..., :width]
 
 
-def _widened(x: Tensor, repeats: int, width: int) -> Tensor:
-    """Heads repeated for the queries that share them, and zeros appended: the fused kernels know one width only."""
-    x = x if repeats == 1 else x.repeat_interleave(repeats, dim=1)
-    return x if x.shape[-1] == width else F.pad(x, (0, width - x.shape[-1]))
+def _widened(x: Tensor, width: int) -> Tensor:
+    """Zeros appended to queries, keys or values."""
+    return F.pad(x, (0, width - x.shape[-1]))
 
 
-def _worth_splitting(mask: Mask) -> bool:
-    """Whether the pattern has cheap parts, and the sequence is whole and long enough to gain by them."""
-    if mask.pattern is None or mask.q_positions.shape[-1] != mask.k_positions.shape[-1]:
-        return False
-    parts, (tokens, blocks) = mask.pattern.parts(), WORTH_SPLITTING
-    reach = max([part.reach for part in parts if isinstance(part, Near)], default=0)
-    return len(parts) > 0 and mask.k_positions.shape[-1] >= max(tokens, blocks * reach) and mask.consecutive
-
-
-def _dense(q: Tensor, k: Tensor, v: Tensor, mask: Mask, added: Tensor | None, scale: float, dropout: float) -> Tensor:
-    """Attention over all pairs, of keys that may begin with some which the mask does not know and everyone sees."""
-    kernel: Kernel = partial(F.scaled_dot_product_attention, dropout_p=dropout, scale=scale)
-    length, extra = q.shape[2], k.shape[2] - mask.k_positions.shape[-1]
-    if added is None and mask.everything:
-        return kernel(q, k, v)
-    if added is None and not extra and mask.only_causal:
-        return kernel(q, k, v, is_causal=True)
-    if added is None and not extra and mask.leading:
-        ahead = slice(mask.leading)
-        leading = kernel(q[:, :, ahead], k[:, :, ahead], v[:, :, ahead])
-        return torch.cat([leading, kernel(q, k, v, is_causal=True)[:, :, mask.leading :]], dim=2)
-    if extra or not mask.past_only or length < SMALLEST_CHUNKED:
-        allowed = F.pad(mask.dense(), (extra, 0), value=True)
-        out = _masked(q, k, v, allowed, None if added is None else F.pad(added, (extra, 0)), kernel)
-        return out if mask.in_order else out * allowed.any(dim=-1, keepdim=True)
-    # Given a mask, a kernel computes the future too; a chunk of queries does without the keys that come after it.
-    outs = []
-    for start, end, allowed in mask.chunks:
-        bias = None if added is None else added[..., start:end, :end]
-        outs.append(_masked(q[:, :, start:end], k[:, :, :end], v[:, :, :end], allowed, bias, kernel))
-    return torch.cat(outs, dim=2)
-
-
-def _masked(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor, added: Tensor | None, kernel: Kernel) -> Tensor:
-    if added is None:
-        return kernel(q, k, v, allowed)
-    return kernel(q, k, v, added_to_scores(allowed, added, q.dtype))
+def _kernel(case: Case) -> Kernel:
+    return next(kernel for kernel in KERNELS if kernel.applies(case))

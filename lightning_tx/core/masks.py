@@ -2,16 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from lightning_tx.core.pattern import Pattern
 
-#: As many pieces a causal sequence is cut into for a kernel that is given a mask.
-CHUNKS = 4
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,32 +80,8 @@ class Mask:
         return pattern.reach - 1 if counted else None
 
     @property
-    def only_causal(self) -> bool:
-        """Whether each query sees exactly itself and all keys before it: the case that kernels have a fast path for."""
-        return self.causal and self._whole and self.pattern is None
-
-    @property
-    def leading(self) -> int:
-        """How many leading tokens see each other, where all else is as for ``only_causal``."""
-        if self.pattern is None or not (self.causal and self._whole):
-            return 0
-        narrows = self.pattern(self.q_positions[:, :1, None], self.k_positions[:, None, :1]) is not None
-        return 0 if narrows else min(self.pattern.prefix, self.k_positions.shape[-1])
-
-    @property
-    def everything(self) -> bool:
-        """Whether each query sees every key, known without looking at the tensors."""
-        last_query_only = self.in_order and self.q_positions.shape[-1] == 1
-        mixed = self.q_documents is not None or self.k_token_mask is not None
-        return (not self.causal or last_query_only) and not mixed and self.pattern is None
-
-    @property
-    def past_only(self) -> bool:
-        """Whether a whole sequence looks at its past, if a pattern lets it: no later key is looked at by any query."""
-        return self.causal and self._whole and (self.pattern is None or self.pattern.prefix == 0)
-
-    @property
-    def _whole(self) -> bool:
+    def whole(self) -> bool:
+        """Whether the queries are all the tokens of a sequence in order, known without looking at the tensors."""
         return self.in_order and self.q_positions.shape[-1] == self.k_positions.shape[-1]
 
     @property
@@ -116,29 +90,14 @@ class Mask:
 
         Looks at the tensors, unless positions are in order; False in doubt.
         """
-        if "consecutive" not in self._known:
-            held = (self.k_positions, self.k_token_mask, self.k_documents)
-            self._known["consecutive"] = self.in_order or _is_consecutive(*held)  # pyright: ignore[reportCallIssue]
-        return self._known["consecutive"]
+        held = (self.k_positions, self.k_token_mask, self.k_documents)
+        return self.once("consecutive", lambda: self.in_order or _is_consecutive(*held))  # pyright: ignore[reportCallIssue]
 
-    @property
-    def chunks(self) -> list[tuple[int, int, Tensor]]:
-        """Where ``past_only``, the dense mask cut into pieces that leave out the future.
-
-        Each is (first query, one after the last query, bool [1, 1, its queries, the keys up to its last query]).
-        """
-        if "chunks" not in self._known:
-            self._known["chunks"] = self._chunks()
-        return self._known["chunks"]
-
-    def _chunks(self) -> list[tuple[int, int, Tensor]]:
-        length = self.q_positions.shape[-1]
-        ends = [length * (chunk + 1) // CHUNKS for chunk in range(CHUNKS)]
-        q = self.q_positions
-        return [
-            (start, end, replace(self, q_positions=q[:, start:end], k_positions=q[:, :end]).dense())
-            for start, end in pairwise([0, *ends])
-        ]
+    def once(self, name: str, make: Callable[[], Made]) -> Made:
+        """What ``make`` returned when it was first asked for: layers that share a mask share what is made of it."""
+        if name not in self._known:
+            self._known[name] = make()
+        return self._known[name]
 
     def dense(self) -> Tensor:
         """The mask as a tensor [B or 1, 1, T, S], True where attention is allowed."""

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from lightning_tx.core.autocast import without_autocast
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.kernel import with_heads
 from lightning_tx.core.masks import BiasFunction, added_to_scores
 from lightning_tx.core.merging import FUSED, HAS_FUSED, NOTHING, PLAIN, PieceKernel, learns, merge
 from lightning_tx.core.pattern import Pattern
@@ -111,8 +112,7 @@ class _Step:
 
     def _sources(self, piece: Piece, held: Sequence[Tensor], heads: int) -> list[Tensor]:
         """The piece's keys and values, one head for each head of the queries."""
-        cut = [x[:, :, piece.keys].to(self.dtype) for x in held]
-        return [x if x.shape[1] == heads else x.repeat_interleave(heads // x.shape[1], dim=1) for x in cut]
+        return [with_heads(x[:, :, piece.keys].to(self.dtype), heads) for x in held]
 
     def _added(self, rank: int, piece: Piece) -> Tensor | None:
         """What is added to the scores of a piece, [B or 1, H or 1, t, s]."""

@@ -14,64 +14,64 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lightning_tx.core.masks import BiasFunction, Mask, added_to_scores
+from lightning_tx.core.kernel import Case, Kernel, with_heads
+from lightning_tx.core.masks import added_to_scores
 from lightning_tx.core.merging import FUSED, HAS_FUSED, NOTHING, learns, merge
-from lightning_tx.core.pattern import Columns
+from lightning_tx.core.pattern import Columns, Near
 from lightning_tx.core.sparse_layout import Layout, Piece, gather_rows, in_one_group, known_positions
 
+#: Sequences shorter than this many tokens, or blocks of a pattern, are faster without taking the pattern apart.
+WORTH_SPLITTING = (1024, 4)
+
 Masks = Sequence[Callable[[], Tensor | None]]
+#: ``(pieces, masks, scale, dropout, q, sources)`` to the merged output, like q.
+OverPieces = Callable[[Sequence[Piece], Masks, float, float, Tensor, Sequence[Tensor]], Tensor]
+
+
+def _is_sparse(case: Case) -> bool:
+    """Whether the pattern has cheap parts, and the sequence is whole and long enough to gain by them."""
+    mask, (tokens, blocks) = case.mask, WORTH_SPLITTING
+    length = mask.k_positions.shape[-1]
+    if mask.pattern is None or length < tokens or length != mask.q_positions.shape[-1]:
+        return False
+    parts = mask.pattern.parts()
+    reach = max([part.reach for part in parts if isinstance(part, Near)], default=0)
+    return len(parts) > 0 and length >= blocks * reach and mask.consecutive
+
+
+def _is_sparse_fused(case: Case) -> bool:
+    """Whether the fused kernel of the CPU, which knows no dropout and has no gradient for a bias, can do it."""
+    fused = _is_sparse(case) and HAS_FUSED and case.q.device.type == "cpu" and case.dropout == 0
+    return fused and not learns(case.bias, case.mask)
 
 
 @torch.compiler.disable
-def sparse_attention(
-    q_BHTK: Tensor,
-    k_BHTK: Tensor,
-    v_BHTK: Tensor,
-    prefix: Sequence[Tensor],
-    mask: Mask,
-    bias: BiasFunction | None,
-    scale: float,
-    dropout: float,
-) -> Tensor:
-    """Self-attention within a pattern that has parts.
-
-    The arguments are those of ``attend``, for keys and values of the queries' own tokens; ``prefix`` is empty, or a key
-    and a value tensor [B, H, P, K]. ``mask.consecutive`` holds.
-    """
+def _over_parts(case: Case, over_pieces: OverPieces) -> Tensor:
+    """Self-attention within a pattern that has parts, of which ``over_pieces`` computes the pieces."""
+    mask, bias, heads = case.mask, case.bias, case.q.shape[1]
     assert mask.pattern is not None
+    k_BHTK, v_BHTK = with_heads(case.k, heads), with_heads(case.v, heads)
+    before = () if case.prefix is None else case.prefix
+    prefix = [with_heads(x.expand(case.q.shape[0], -1, -1, -1), heads) for x in before]
     layout = Layout(mask.pattern.parts(), mask)
-    q, k, v = (F.pad(x, (0, 0, 0, layout.padding)) if layout.padding else x for x in (q_BHTK, k_BHTK, v_BHTK))
+    q, k, v = (F.pad(x, (0, 0, 0, layout.padding)) if layout.padding else x for x in (case.q, k_BHTK, v_BHTK))
     sources = [k, v, *(pick(x) for pick in layout.columns for x in (k, v)), *prefix]
     pieces, wide = list(layout.pieces), torch.promote_types(q.dtype, torch.float32)
     masks: list[Callable[[], Tensor | None]] = [partial(layout.mask, piece, bias, wide) for piece in pieces]
     if prefix:
         pieces.append(Piece(in_one_group, in_one_group, len(sources) // 2 - 1, None, alike=True))
         masks.append(lambda: None)
-    if HAS_FUSED and q.device.type == "cpu" and dropout == 0 and not learns(bias, mask):
-        out: Tensor = _Merged.apply(pieces, masks, scale, q, *sources)  # pyright: ignore[reportAssignmentType]
-    else:
-        out = _merged(pieces, masks, scale, dropout, q, sources)
-    out = out[:, :, : q_BHTK.shape[2]]
+    out = over_pieces(pieces, masks, case.scale, case.dropout, q, sources)[:, :, : case.q.shape[2]]
     if not mask.causal:
         for part in layout.parts:
             if isinstance(part, Columns):
-                out = _with_rows(out, part, q_BHTK, k_BHTK, v_BHTK, prefix, mask, bias, scale, dropout)
+                out = _with_rows(out, part, case, k_BHTK, v_BHTK, prefix)
     return out
 
 
-def _with_rows(
-    out: Tensor,
-    part: Columns,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    prefix: Sequence[Tensor],
-    mask: Mask,
-    bias: BiasFunction | None,
-    scale: float,
-    dropout: float,
-) -> Tensor:
+def _with_rows(out: Tensor, part: Columns, case: Case, k: Tensor, v: Tensor, prefix: Sequence[Tensor]) -> Tensor:
     """In an encoder, what everyone looks at looks at everyone: these queries are computed over all keys instead."""
+    q, mask, bias = case.q, case.mask, case.bias
     chosen = part.chosen(known_positions(mask))
     chosen = chosen if mask.k_token_mask is None else chosen & mask.k_token_mask
     number = int(chosen.sum(dim=1).max())
@@ -88,10 +88,17 @@ def _with_rows(
     if prefix:
         scores = F.pad(scores, (prefix[0].shape[2], 0))
         k, v = torch.cat([prefix[0], k], dim=2), torch.cat([prefix[1], v], dim=2)
-    rows = F.scaled_dot_product_attention(gather_rows(q, index), k, v, scores, dropout, scale=scale)
+    rows = F.scaled_dot_product_attention(gather_rows(q, index), k, v, scores, case.dropout, scale=case.scale)
     rows = torch.where(chosen[:, None, :, None], rows, gather_rows(out, index))
     where = index[:, None, :, None].expand_as(rows)
     return out.scatter(2, where, rows)
+
+
+def _merged_by_fused(
+    pieces: Sequence[Piece], masks: Masks, scale: float, dropout: float, q: Tensor, sources: Sequence[Tensor]
+) -> Tensor:
+    assert dropout == 0
+    return _Merged.apply(pieces, masks, scale, q, *sources)  # pyright: ignore[reportReturnType]
 
 
 class _Merged(torch.autograd.Function):
@@ -135,12 +142,7 @@ def _views(piece: Piece, q: Tensor, sources: Sequence[Tensor]) -> tuple[Tensor, 
 
 
 def _merged(
-    pieces: Sequence[Piece],
-    masks: Masks,
-    scale: float,
-    dropout: float,
-    q: Tensor,
-    sources: Sequence[Tensor],
+    pieces: Sequence[Piece], masks: Masks, scale: float, dropout: float, q: Tensor, sources: Sequence[Tensor]
 ) -> Tensor:
     """The same from elementary operations: for dropout, for a bias that learns, and for other devices.
 
@@ -176,3 +178,15 @@ def _flat_mask(added: Tensor | None, queries: Tensor) -> Tensor | None:
 
 def _flat(x: Tensor) -> Tensor:
     return x.flatten(0, 1)
+
+
+def _sparse_fused(case: Case) -> Tensor:
+    return _over_parts(case, _merged_by_fused)  # pyright: ignore[reportCallIssue]
+
+
+def _sparse(case: Case) -> Tensor:
+    return _over_parts(case, _merged)  # pyright: ignore[reportCallIssue]
+
+
+SPARSE_FUSED = Kernel("sparse_fused", _is_sparse_fused, _sparse_fused)
+SPARSE = Kernel("sparse", _is_sparse, _sparse)

@@ -155,20 +155,6 @@ def test_nothing_to_attend_to_gives_zeros_and_finite_gradients(dtype: torch.dtyp
         assert not gradient[1].any()
 
 
-@pytest.mark.parametrize("name", ["causal", "full"])
-def test_the_fast_path_is_taken_and_agrees_with_the_dense_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    mask = MASKS[name]
-    q, k, v = random_qkv(mask)
-    restricted = Mask(
-        q_positions=POSITIONS, k_positions=POSITIONS, causal=mask.causal, k_token_mask=torch.ones(1, T).bool()
-    )
-    slow = attend(q, k, v, restricted)
-    with monkeypatch.context() as patch:
-        patch.delattr(Mask, "dense")
-        fast = attend(q, k, v, mask)
-    torch.testing.assert_close(fast, slow, rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("name", ["causal", "left padding"])
 @pytest.mark.parametrize("bias", [None, distance])
 def test_autocast_on_the_cpu_rounds_only_what_goes_in_and_comes_out(name: str, bias: Any) -> None:

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,47 +87,11 @@ def test_queries_may_be_fewer_than_keys() -> None:
     assert mask.dense().int().tolist() == [[[[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]]]
 
 
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("in_order", [False, True])
-@pytest.mark.parametrize(("queries", "keys"), [(4, 4), (1, 4), (2, 4), (1, 1)])
-@pytest.mark.parametrize("restriction", ["none", "pattern", "left padding", "documents", "prefix"])
-def test_what_is_said_without_looking_is_true(
-    causal: bool, in_order: bool, queries: int, keys: int, restriction: str
-) -> None:
-    positions = torch.arange(5)[None]
-    narrow = {
-        name: value[:, :keys] if name.startswith("k_") else value[:, keys - queries : keys] if name[0] == "q" else value
-        for name, value in INGREDIENTS[restriction].items()
-        if name != "causal"
-    }
-    in_order = in_order and restriction not in ("left padding", "right padding", "documents")
-    mask = Mask(
-        q_positions=positions[:, keys - queries : keys],
-        k_positions=positions[:, :keys],
-        causal=causal,
-        in_order=in_order,
-        **narrow,
-    )
-    dense = mask.dense()
-    if mask.past_only:
-        assert not dense.triu(1).any()
-        for start, end, allowed in mask.chunks:
-            assert torch.equal(allowed, dense[:, :, start:end, :end])
-    if mask.only_causal:
-        assert torch.equal(dense, torch.ones(queries, keys).tril().bool().expand_as(dense))
-    if mask.everything:
-        assert dense.all()
-    restricted = restriction != "none"
-    assert mask.only_causal == (causal and in_order and queries == keys and not restricted)
-    assert mask.everything == ((not causal or (in_order and queries == 1)) and not restricted)
-
-
 def test_within_narrows_by_a_pattern() -> None:
     positions = torch.arange(4)[None]
     mask = Mask(q_positions=positions, k_positions=positions, causal=True, in_order=True)
     assert mask.within(None) is mask
     narrowed = mask.within(EvenDistance())
-    assert not narrowed.only_causal
     assert narrowed.dense()[0, 0].int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 1, 0, 1]]
 
 
@@ -196,3 +161,9 @@ def test_a_mask_of_the_last_keys_is_the_end_of_the_whole() -> None:
     mask = Mask(q_positions=positions[:, -2:], k_positions=positions, causal=True, k_token_mask=token_mask)
     assert torch.equal(mask.last_keys(4).dense(), mask.dense()[..., -4:])
     assert mask.last_keys(6) is mask
+
+
+def test_what_is_made_of_a_mask_is_made_once() -> None:
+    mask = Mask(q_positions=torch.arange(4)[None], k_positions=torch.arange(4)[None], causal=True)
+    assert mask.once("dense", mask.dense) is mask.once("dense", mask.dense)
+    assert replace(mask, causal=False).once("dense", lambda: "another") == "another"

@@ -60,7 +60,7 @@ def random_qkv(length: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
 
 @pytest.fixture(autouse=True)
 def short_sequences_are_split_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_tx.core.attend.WORTH_SPLITTING", (1, 0))
+    monkeypatch.setattr("lightning_tx.core.sparse_attention.WORTH_SPLITTING", (1, 0))
     monkeypatch.setattr("lightning_tx.core.sparse_layout.CHUNK", 48)
 
 
