@@ -10,8 +10,8 @@ from lightning_tx.core import registry
 TESTS = Path(__file__).parent
 #: Where the tests of groups lie that are not components of models.
 FOLDERS = {
-    "task": "tasks",
-    "tokenizer": "tokenizers",
+    "task": "task",
+    "tokenizer": "tokenizer",
     "optimizer": "training",
     "schedule": "training",
     "model": "model",
