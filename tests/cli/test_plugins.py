@@ -188,7 +188,7 @@ def test_a_config_of_the_users_lists_the_file_beside_it(ltx: Ltx, own, root) -> 
 def test_bad_files_are_one_error_before_anything_trains(ltx: Ltx, own, root, arguments, words) -> None:
     (own / "bad.py").write_text("1 / 0\n")
     (own / "taken.py").write_text(SOURCE.replace('"reglu"', '"gelu"'))
-    (own / "rule.py").write_text(SOURCE.replace("bias: bool = False", "bias=False"))
+    (own / "rule.py").write_text(SOURCE + "    def __init__(self, dims, site, *, bias=False): ...\n")
     (own / "empty.py").write_text("")
     code, _, err = ltx("train", *arguments)
     assert code == 2 and err.startswith("error: ") and "Traceback" not in err
@@ -218,7 +218,7 @@ def test_an_installed_package_is_found_trained_and_shown(root: Path, tmp_path: P
     info = site / "ltx_brackets-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ltx-brackets\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[lightning_tx.runs.plugins]\nltx_brackets = ltx_brackets\n")
+    (info / "entry_points.txt").write_text("[lightning_tx.plugins]\nltx_brackets = ltx_brackets\n")
     arguments = ["train", "-m", *tiny_overrides(root, text), "feed_forward=gelu,bilinear"]
     script = f"import sys; from lightning_tx.cli import main; sys.exit(main({arguments!r}))"
     found = subprocess.run(

@@ -25,14 +25,7 @@ class NtkRope(Rotary):
         ConfigError: ``head_dim`` is odd, or the dimensions that turn are no even number.
     """
 
-    def __init__(
-        self,
-        dims: Dims,
-        site: Site,
-        *,
-        factor: Factor = 4.0,
-        **options: Unpack[RotaryOptions],
-    ) -> None:
+    def __init__(self, dims: Dims, site: Site, *, factor: Factor = 4.0, **options: Unpack[RotaryOptions]) -> None:
         super().__init__(dims, site, **options)
         self.factor = factor
 
