@@ -45,7 +45,6 @@ def _is_sparse_fused(case: Case) -> bool:
     return fused and not learns(case.bias, case.mask)
 
 
-@torch.compiler.disable
 def _over_parts(case: Case, over_pieces: OverPieces) -> Tensor:
     """Self-attention within a pattern that has parts, of which ``over_pieces`` computes the pieces."""
     mask, bias, heads = case.mask, case.bias, case.q.shape[1]
@@ -180,13 +179,15 @@ def _flat(x: Tensor) -> Tensor:
     return x.flatten(0, 1)
 
 
+@torch.compiler.disable
 def _sparse_fused(case: Case) -> Tensor:
-    return _over_parts(case, _merged_by_fused)  # pyright: ignore[reportCallIssue]
+    return _over_parts(case, _merged_by_fused)
 
 
+@torch.compiler.disable
 def _sparse(case: Case) -> Tensor:
-    return _over_parts(case, _merged)  # pyright: ignore[reportCallIssue]
+    return _over_parts(case, _merged)
 
 
-SPARSE_FUSED = Kernel("sparse_fused", _is_sparse_fused, _sparse_fused)
-SPARSE = Kernel("sparse", _is_sparse, _sparse)
+SPARSE_FUSED = Kernel("sparse_fused", _is_sparse_fused, _sparse_fused)  # pyright: ignore[reportArgumentType]
+SPARSE = Kernel("sparse", _is_sparse, _sparse)  # pyright: ignore[reportArgumentType]
