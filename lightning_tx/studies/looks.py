@@ -45,9 +45,9 @@ def look_at(num_seeds: Sequence[int]) -> Look:
     """The level of the last of several looks.
 
     Args:
-        num_seeds: how many seeds each look saw, growing; looks at fewer than two seeds show nothing and do not count.
+        num_seeds: how many seeds each look saw; one that saw no more than those before it, or fewer than two, is none.
     """
-    counted = tuple(number for number in num_seeds if number > 1)
+    counted = tuple(sorted({number for number in num_seeds if number > 1}))
     if not counted:
         return Look(1, 0.0, ALPHA)
     level = _levels(counted)[-1]

@@ -20,6 +20,7 @@ def test_later_looks_are_judged_more_strictly_and_their_intervals_are_as_wide():
 def test_looks_that_could_show_nothing_cost_nothing():
     assert look_at([1, 5]) == look_at([5])
     assert look_at([]).verdict == 0
+    assert look_at([5, 5, 8]) == look_at([5, 8])
     # Two seeds settle nothing: the level is all but kept.
     assert look_at([2, 5]).verdict == pytest.approx(look_at([5]).verdict, rel=0.03)
 

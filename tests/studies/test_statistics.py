@@ -188,6 +188,9 @@ def test_looks_before_this_one_widen_intervals_and_verdicts():
 
 
 def test_looking_again_at_the_same_seeds_costs_nothing():
+    rows = noisy({"norm": ["layernorm", "rmsnorm"]}, 5, seed=11)
+    first, again = (only(effects(rows, ["norm"], "min", margin=Margin.parse("1"), looks=n)) for n in ([], [5]))
+    assert first == again and first.seeds_needed is not None
     assert current_look([5], 5) == current_look([], 5)
     assert current_look([3, 5], 5) == current_look([3], 5)
     # A run that was deleted since does not give a look back.
