@@ -23,9 +23,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from lightning_tx.components.positions.alibi import Alibi
 from lightning_tx.core import registry
-from lightning_tx.core.attend import attend
-from lightning_tx.core.cache import Cache
-from lightning_tx.core.masks import Mask
+from lightning_tx.kernels.attend import attend
+from lightning_tx.kernels.cache import Cache
+from lightning_tx.kernels.masks import Mask
 from lightning_tx.model.build import build_model
 from lightning_tx.testing.places import dims, site
 

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from lightning_tx.cli.compose import compose
 from lightning_tx.core import registry
-from lightning_tx.core.dropout import Dropout
 from lightning_tx.data.batch import IGNORE, BatchSize, PairBatch
 from lightning_tx.data.pairs import PairCorpus
+from lightning_tx.kernels.dropout import Dropout
 from lightning_tx.model.build import build_model
 from lightning_tx.runs.materials import Materials, cache_folder, forget, materials
 from lightning_tx.task.translation import Translation

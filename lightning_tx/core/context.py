@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from lightning_tx.core.attend import attend
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.dims import Site
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.masks import BiasFunction, Mask
-from lightning_tx.core.ring import Ring
-from lightning_tx.core.ring_attention import ring_attention
+from lightning_tx.kernels.attend import attend
+from lightning_tx.kernels.cache import Cache
+from lightning_tx.kernels.masks import BiasFunction, Mask
+from lightning_tx.kernels.ring import Ring
+from lightning_tx.kernels.ring_attention import ring_attention
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class Context:
         scale: float | None = None,
         dropout: float = 0.0,
     ) -> Tensor:
-        """Attention as it applies at a site: see :func:`lightning_tx.core.attend.attend`.
+        """Attention as it applies at a site: see :func:`lightning_tx.kernels.attend.attend`.
 
         Self-attention obeys the mask, the site's pattern and the positions' bias; cross-attention obeys the padding
         of the memory alone.
 
         Raises:
             ConfigError: processes share the sequence, and the layer has a prefix, or asks for what
-                :func:`lightning_tx.core.ring_attention.ring_attention` refuses.
+                :func:`lightning_tx.kernels.ring_attention.ring_attention` refuses.
         """
         if self.ring is not None:
             return self._attend_in_ring(self.ring, site, q_BHTK, k_BGSK, v_BGSK, scale, dropout)

@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.pattern import Pattern
+from lightning_tx.kernels.pattern import Pattern
 
 Stack = Literal["encoder", "decoder"]
 Role = Literal["positions", "self_attention", "cross_attention", "feed_forward", "block"]

@@ -2,9 +2,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.context import Memory, Output
 from lightning_tx.core.registry import register
+from lightning_tx.kernels.cache import Cache
 from lightning_tx.model.generation import Generation, check_lengths, left_padded
 from lightning_tx.model.single_stack import SingleStack
 

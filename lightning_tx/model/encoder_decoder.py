@@ -5,11 +5,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.context import Memory, Output
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.registry import register
+from lightning_tx.kernels.cache import Cache
 from lightning_tx.model.generation import Generation, check_lengths, right_padded
 from lightning_tx.model.language_model import LanguageModel, known_vocab_size, padded
 from lightning_tx.model.options import ModelOptions

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.context import Memory
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.kernels.cache import Cache
 
 if TYPE_CHECKING:
     from lightning_tx.model.language_model import LanguageModel

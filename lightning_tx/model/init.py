@@ -8,8 +8,8 @@ from torch import nn
 
 from lightning_tx.components.block.base import Block
 from lightning_tx.core.errors import PluginError
-from lightning_tx.core.grouped_linear import GroupedLinear
 from lightning_tx.core.schemes import Constant, Normal, Scheme
+from lightning_tx.kernels.grouped_linear import GroupedLinear
 
 
 def initialise(

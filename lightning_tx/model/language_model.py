@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.context import Memory, Output
 from lightning_tx.core.dims import Dims, head_dim_of
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.linear_cross_entropy import linear_cross_entropy
+from lightning_tx.kernels.cache import Cache
+from lightning_tx.kernels.linear_cross_entropy import linear_cross_entropy
 from lightning_tx.model.generation import Generation
 from lightning_tx.model.init import initialise
 from lightning_tx.model.options import ModelOptions

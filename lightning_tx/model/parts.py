@@ -12,7 +12,7 @@ from lightning_tx.core import registry
 from lightning_tx.core.context import Absent, Sublayer
 from lightning_tx.core.dims import Dims, Role, Site, Stack
 from lightning_tx.core.errors import ConfigError, choices, naming, nearest
-from lightning_tx.core.pattern import Pattern
+from lightning_tx.kernels.pattern import Pattern
 
 #: The groups a model is assembled from.
 GROUPS = ("positions", "attention", "pattern", "norm", "block", "feed_forward")

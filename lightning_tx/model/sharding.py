@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.masks import positions_in_rows
-from lightning_tx.core.ring import gathered
+from lightning_tx.kernels.masks import positions_in_rows
+from lightning_tx.kernels.ring import gathered
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Unpack
 from pydantic import Field
 from torch import Tensor
 
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.context import Output
 from lightning_tx.core.dims import Stack
+from lightning_tx.kernels.cache import Cache
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.model.options import ModelOptions
 from lightning_tx.model.parts import Parts

@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.context import Context, Memory, Output
 from lightning_tx.core.dims import Dims, Role, Stack
-from lightning_tx.core.dropout import Dropout
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.masks import Mask, positions_in_rows
-from lightning_tx.core.ring import Ring
+from lightning_tx.kernels.cache import Cache
+from lightning_tx.kernels.dropout import Dropout
+from lightning_tx.kernels.masks import Mask, positions_in_rows
+from lightning_tx.kernels.ring import Ring
 from lightning_tx.model.parts import Parts
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_tx.core.context import Context, Memory
 from lightning_tx.core.dims import Dims, Role, Site
-from lightning_tx.core.masks import Mask, positions_in_rows
+from lightning_tx.kernels.masks import Mask, positions_in_rows
 
 DIMS = Dims(
     d_model=16,

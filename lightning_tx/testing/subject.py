@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from lightning_tx.components.pattern.base import Pattern
 from lightning_tx.components.positions.base import Positions
 from lightning_tx.core import registry
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.context import Absent, Memory, Output, Sublayer
+from lightning_tx.kernels.cache import Cache
 from lightning_tx.model.build import build_model
 from lightning_tx.testing.baseline import (
     BATCH,

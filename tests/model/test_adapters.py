@@ -9,9 +9,9 @@ from torch import nn
 
 from lightning_tx.components.adapter.low_rank import LowRankGrouped
 from lightning_tx.core import registry
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.grouped_linear import GroupedLinear
+from lightning_tx.kernels.cache import Cache
+from lightning_tx.kernels.grouped_linear import GroupedLinear
 from lightning_tx.model.adapters import Adapters, read_adapter
 from lightning_tx.model.build import build_model
 from lightning_tx.model.count import count_parameters, forward_flops_per_token

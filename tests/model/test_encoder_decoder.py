@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lightning_tx.core.context import Memory
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.masks import Mask
+from lightning_tx.kernels.masks import Mask
 from lightning_tx.model.build import build_model
 from lightning_tx.model.weights import load_weights, save_weights
 from lightning_tx.testing.values import scramble

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.kernels.cache import Cache
 from lightning_tx.model.generation import left_padded, right_padded
 from lightning_tx.model.packed import packed_linears
 from tests.model.configs import small_model, tokens

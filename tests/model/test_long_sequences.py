@@ -34,7 +34,7 @@ def test_the_parts_change_no_state(
     model = small_model(topology, pattern=pattern, positions="alibi", sizes={"num_layers": 1})
     inputs, known = tokens(2, LENGTH), tokens_are(LENGTH)
     found = model(inputs, **known).x
-    monkeypatch.setattr("lightning_tx.core.sparse_attention.WORTH_SPLITTING", (10**9, 1))
+    monkeypatch.setattr("lightning_tx.kernels.sparse_attention.WORTH_SPLITTING", (10**9, 1))
     expected = model(inputs, **known).x
     real = known.get("token_mask_BT", torch.ones(2, LENGTH, dtype=torch.bool))
     torch.testing.assert_close(found[real], expected[real], rtol=0, atol=1e-10)

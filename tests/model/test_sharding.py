@@ -8,9 +8,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from lightning_tx.core import registry
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.context import Memory
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.kernels.cache import Cache
 from lightning_tx.model.sharding import shard, shared_inputs, unshard
 from tests import ring as processes
 from tests.model.configs import small_model, tokens

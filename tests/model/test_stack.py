@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from lightning_tx.components.attention.multi_head import MultiHeadAttention
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.context import Memory
+from lightning_tx.kernels.cache import Cache
 from tests.model.configs import small_model, tokens
 
 POSITIONS = ["none", "sinusoidal", "learned", "rope"]

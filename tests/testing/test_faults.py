@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from lightning_tx.core.attend import attend
+from lightning_tx.kernels.attend import attend
 from lightning_tx.testing.baseline import BASELINE, VOCAB_SIZE
 from lightning_tx.testing.properties import PROPERTIES, patterns
 from lightning_tx.testing.property import property_named

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from lightning_tx.components.adapter.base import Adapter, is_tied
 from lightning_tx.components.adapter.extension import Extension, twin
-from lightning_tx.core.autocast import without_autocast
-from lightning_tx.core.dropout import Dropout
 from lightning_tx.core.errors import ConfigError, choices
-from lightning_tx.core.grouped_linear import GroupedLinear
 from lightning_tx.core.schemes import Constant, Uniform, declare
+from lightning_tx.kernels.autocast import without_autocast
+from lightning_tx.kernels.dropout import Dropout
+from lightning_tx.kernels.grouped_linear import GroupedLinear
 
 Rank = Annotated[int, Field(gt=0)]
 Alpha = Annotated[float, Field(gt=0)]

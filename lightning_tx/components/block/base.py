@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lightning_tx.core.context import Context, Output, Sublayer
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.dropout import Dropout
+from lightning_tx.kernels.dropout import Dropout
 
 Branch = Callable[[Tensor], Tensor]
 

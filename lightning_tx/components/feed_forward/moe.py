@@ -9,13 +9,13 @@ from torch import Tensor, nn
 
 from lightning_tx.components.feed_forward.base import FeedForward, Plain
 from lightning_tx.core import registry
-from lightning_tx.core.autocast import without_autocast
 from lightning_tx.core.context import Context, Mean, Output
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError, PluginError, choices
-from lightning_tx.core.grouped_linear import GroupedLinear
-from lightning_tx.core.grouping import Grouping
 from lightning_tx.core.registry import register
+from lightning_tx.kernels.autocast import without_autocast
+from lightning_tx.kernels.grouped_linear import GroupedLinear
+from lightning_tx.kernels.grouping import Grouping
 
 
 @register("feed_forward", "moe")

@@ -1,5 +1,5 @@
 """The interface of the group ``pattern``; it stands in the core, because the kernels read it."""
 
-from lightning_tx.core.pattern import Columns, Near, Part, Pattern, Residues, SameBlock
+from lightning_tx.kernels.pattern import Columns, Near, Part, Pattern, Residues, SameBlock
 
 __all__ = ["Columns", "Near", "Part", "Pattern", "Residues", "SameBlock"]

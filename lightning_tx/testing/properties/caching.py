@@ -2,8 +2,8 @@
 
 import torch
 
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.context import Memory
+from lightning_tx.kernels.cache import Cache
 from lightning_tx.testing.baseline import BATCH, LENGTH, VOCAB_SIZE
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from lightning_tx.components.pattern.base import Pattern
 from lightning_tx.core import registry
-from lightning_tx.core.attend import attend
-from lightning_tx.core.masks import Mask
+from lightning_tx.kernels.attend import attend
+from lightning_tx.kernels.masks import Mask
 from lightning_tx.testing.baseline import shrunk
 from lightning_tx.testing.largest import Largest
 from lightning_tx.testing.property import holds

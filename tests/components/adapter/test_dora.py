@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_tx.components.adapter.dora import DoraGrouped, DoraLinear
-from lightning_tx.core.grouped_linear import GroupedLinear
+from lightning_tx.kernels.grouped_linear import GroupedLinear
 from lightning_tx.testing.places import randomise
 from tests.components.adapter.models import assert_like_peft
 

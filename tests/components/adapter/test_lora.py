@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from lightning_tx.components.adapter.lora import Lora
 from lightning_tx.components.adapter.low_rank import LowRankLinear
 from lightning_tx.components.adapter.none import NoAdapter
-from lightning_tx.core.dropout import Dropout
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.schemes import Normal
+from lightning_tx.kernels.dropout import Dropout
 from lightning_tx.model.init import initialise
 from lightning_tx.testing.places import randomise
 

@@ -8,8 +8,8 @@ from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3Atten
 
 from lightning_tx.components.attention.latent import LatentAttention
 from lightning_tx.components.positions.rope import Rope
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.context import Memory
+from lightning_tx.kernels.cache import Cache
 from lightning_tx.testing.places import DIMS, context, randomise, site
 from tests.model.configs import small_model, tokens
 

@@ -12,10 +12,10 @@ from lightning_tx.components.pattern.global_local import GlobalLocal
 from lightning_tx.components.pattern.local import Local
 from lightning_tx.components.pattern.prefix import Prefix
 from lightning_tx.components.pattern.strided import Strided
-from lightning_tx.core.cache import Cache
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.masks import Mask
-from lightning_tx.core.pattern import Pattern
+from lightning_tx.kernels.cache import Cache
+from lightning_tx.kernels.masks import Mask
+from lightning_tx.kernels.pattern import Pattern
 from lightning_tx.model.build import build_model
 from tests.model.configs import config, small_model, tokens
 

@@ -25,7 +25,7 @@ masked           always: padding, documents, short sequences    PyTorch's kernel
 A condition stands beside its kernel. It looks at what the mask is made of, not at tensors, except where a pattern has
 cheap parts: whether the tokens of each document stand side by side must then be known.
 
-A sequence that processes share does not come here: see :mod:`lightning_tx.core.ring_attention`.
+A sequence that processes share does not come here: see :mod:`lightning_tx.kernels.ring_attention`.
 """
 
 import math
@@ -34,10 +34,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.core.dense_attention import CAUSAL, CHUNKED, GROUPED_DECODING, MASKED, PREFIX_LM, UNMASKED
-from lightning_tx.core.kernel import Case, Kernel
-from lightning_tx.core.masks import BiasFunction, Mask
-from lightning_tx.core.sparse_attention import SPARSE, SPARSE_FUSED
+from lightning_tx.kernels.dense_attention import CAUSAL, CHUNKED, GROUPED_DECODING, MASKED, PREFIX_LM, UNMASKED
+from lightning_tx.kernels.kernel import Case, Kernel
+from lightning_tx.kernels.masks import BiasFunction, Mask
+from lightning_tx.kernels.sparse_attention import SPARSE, SPARSE_FUSED
 
 #: The first that applies computes a case; the last always applies.
 KERNELS: tuple[Kernel, ...] = (SPARSE_FUSED, SPARSE, GROUPED_DECODING, UNMASKED, CAUSAL, PREFIX_LM, CHUNKED, MASKED)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_tx.core.cache import Cache
+from lightning_tx.kernels.cache import Cache
 
 B, G, K = 3, 2, 4
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_tx.core.autocast import autocast_dtype
+from lightning_tx.kernels.autocast import autocast_dtype
 
 
 @dataclass(frozen=True)

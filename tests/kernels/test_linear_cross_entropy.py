@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.core import linear_cross_entropy as module
-from lightning_tx.core.linear_cross_entropy import linear_cross_entropy
+from lightning_tx.kernels import linear_cross_entropy as module
+from lightning_tx.kernels.linear_cross_entropy import linear_cross_entropy
 
 N, D, V = 13, 6, 11
 #: Logits at a time: less than a row, one row, several with a rest, all.

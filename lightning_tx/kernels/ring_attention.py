@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lightning_tx.core.autocast import without_autocast
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.kernel import with_heads
-from lightning_tx.core.masks import BiasFunction, added_to_scores
-from lightning_tx.core.merging import FUSED, HAS_FUSED, NOTHING, PLAIN, PieceKernel, learns, merge
-from lightning_tx.core.pattern import Pattern
-from lightning_tx.core.ring import Piece, Ring
+from lightning_tx.kernels.autocast import without_autocast
+from lightning_tx.kernels.kernel import with_heads
+from lightning_tx.kernels.masks import BiasFunction, added_to_scores
+from lightning_tx.kernels.merging import FUSED, HAS_FUSED, NOTHING, PLAIN, PieceKernel, learns, merge
+from lightning_tx.kernels.pattern import Pattern
+from lightning_tx.kernels.ring import Piece, Ring
 
 
 @torch.compiler.disable

@@ -13,10 +13,10 @@ from lightning_tx.components.pattern.global_local import GlobalLocal
 from lightning_tx.components.pattern.local import Local
 from lightning_tx.components.pattern.prefix import Prefix
 from lightning_tx.components.pattern.strided import Strided
-from lightning_tx.core import ring, ring_attention
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.masks import Mask
-from lightning_tx.core.ring import Ring
+from lightning_tx.kernels import ring, ring_attention
+from lightning_tx.kernels.masks import Mask
+from lightning_tx.kernels.ring import Ring
 from lightning_tx.model.sharding import shard
 from lightning_tx.testing.largest import Largest
 from tests import ring as processes

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_tx.core.grouped_linear import GroupedLinear, grouped_linear
+from lightning_tx.kernels.grouped_linear import GroupedLinear, grouped_linear
 
 COUNTS = torch.tensor([3, 0, 4, 1])
 

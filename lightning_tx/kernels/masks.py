@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lightning_tx.core.pattern import Pattern
+from lightning_tx.kernels.pattern import Pattern
 
 Made = TypeVar("Made")
 

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.core.kernel import Case, Kernel, with_heads
-from lightning_tx.core.masks import Mask, added_to_scores
+from lightning_tx.kernels.kernel import Case, Kernel, with_heads
+from lightning_tx.kernels.masks import Mask, added_to_scores
 
 #: From as many tokens on it pays to leave out the future chunk by chunk, where a kernel is given a mask.
 SMALLEST_CHUNKED = 256

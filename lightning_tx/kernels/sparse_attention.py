@@ -1,6 +1,6 @@
 """Attention over the parts of a pattern: what they do not cover is never computed, nor held in memory.
 
-Each piece of a part runs by itself, and the results are merged: see :mod:`lightning_tx.core.merging`.
+Each piece of a part runs by itself, and the results are merged: see :mod:`lightning_tx.kernels.merging`.
 
 Source: the patterns are those of Child et al. 2019, arXiv:1904.10509.
 """
@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lightning_tx.core.kernel import Case, Kernel, with_heads
-from lightning_tx.core.masks import added_to_scores
-from lightning_tx.core.merging import FUSED, HAS_FUSED, NOTHING, learns, merge
-from lightning_tx.core.pattern import Columns, Near
-from lightning_tx.core.sparse_layout import Layout, Piece, gather_rows, in_one_group, known_positions
+from lightning_tx.kernels.kernel import Case, Kernel, with_heads
+from lightning_tx.kernels.masks import added_to_scores
+from lightning_tx.kernels.merging import FUSED, HAS_FUSED, NOTHING, learns, merge
+from lightning_tx.kernels.pattern import Columns, Near
+from lightning_tx.kernels.sparse_layout import Layout, Piece, gather_rows, in_one_group, known_positions
 
 #: Sequences shorter than this many tokens, or blocks of a pattern, are faster without taking the pattern apart.
 WORTH_SPLITTING = (1024, 4)

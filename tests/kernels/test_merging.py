@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_tx.core.merging import FUSED, HAS_FUSED, NOTHING, PLAIN, PieceKernel, merge
+from lightning_tx.kernels.merging import FUSED, HAS_FUSED, NOTHING, PLAIN, PieceKernel, merge
 
 KERNELS = {"elementary": PLAIN} | ({"fused": FUSED} if HAS_FUSED else {})
 S, CUT = 9, 4

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_tx.core.masks import BiasFunction, Mask
+from lightning_tx.kernels.masks import BiasFunction, Mask
 
 #: Stands for the logarithm of zero; differences of it are numbers.
 NOTHING = -1e30

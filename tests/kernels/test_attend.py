@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_tx.core.attend import attend
-from lightning_tx.core.masks import Mask
-from lightning_tx.core.pattern import Pattern
+from lightning_tx.kernels.attend import attend
+from lightning_tx.kernels.masks import Mask
+from lightning_tx.kernels.pattern import Pattern
 
 B, H, T, K = 2, 4, 6, 5
 POSITIONS = torch.arange(T)[None]

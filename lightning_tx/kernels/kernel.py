@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from lightning_tx.core.masks import BiasFunction, Mask
+from lightning_tx.kernels.masks import BiasFunction, Mask
 
 
 @dataclass(slots=True, eq=False)
 class Case:
-    """One call of attention: the arguments of :func:`lightning_tx.core.attend.attend`, none of them left open.
+    """One call of attention: the arguments of :func:`lightning_tx.kernels.attend.attend`, none of them left open.
 
     Attributes:
         q: queries, [B, H, T, K].
@@ -49,10 +49,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A row of the table that :mod:`lightning_tx.core.attend` chooses from.
+    """A row of the table that :mod:`lightning_tx.kernels.attend` chooses from.
 
     Attributes:
-        name: what :func:`lightning_tx.core.attend.kernel_for` calls it.
+        name: what :func:`lightning_tx.kernels.attend.kernel_for` calls it.
         applies: whether it computes a case, unless a row above does. Asked in every call, so it is cheap.
         run: computes a case, [B, H, T, K]; zeros for queries that may attend to nothing.
     """

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.core import registry, sparse_attention
-from lightning_tx.core.attend import attend
-from lightning_tx.core.masks import Mask
+from lightning_tx.core import registry
+from lightning_tx.kernels import sparse_attention
+from lightning_tx.kernels.attend import attend
+from lightning_tx.kernels.masks import Mask
 from lightning_tx.testing.largest import Largest
 
 B, H, K = 2, 4, 6
@@ -60,8 +61,8 @@ def random_qkv(length: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
 
 @pytest.fixture(autouse=True)
 def short_sequences_are_split_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_tx.core.sparse_attention.WORTH_SPLITTING", (1, 0))
-    monkeypatch.setattr("lightning_tx.core.sparse_layout.CHUNK", 48)
+    monkeypatch.setattr("lightning_tx.kernels.sparse_attention.WORTH_SPLITTING", (1, 0))
+    monkeypatch.setattr("lightning_tx.kernels.sparse_layout.CHUNK", 48)
 
 
 @pytest.mark.parametrize("fused", [True, False])

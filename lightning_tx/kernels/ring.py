@@ -9,8 +9,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.masks import Mask
-from lightning_tx.core.pattern import Pattern
+from lightning_tx.kernels.masks import Mask
+from lightning_tx.kernels.pattern import Pattern
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

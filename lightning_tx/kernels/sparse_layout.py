@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.core.masks import BiasFunction, Mask, added_to_scores
-from lightning_tx.core.pattern import Columns, Near, Part, Residues
+from lightning_tx.kernels.masks import BiasFunction, Mask, added_to_scores
+from lightning_tx.kernels.pattern import Columns, Near, Part, Residues
 
 #: Queries that look at columns together.
 CHUNK = 1024

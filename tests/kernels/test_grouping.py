@@ -1,6 +1,6 @@
 import torch
 
-from lightning_tx.core.grouping import Grouping
+from lightning_tx.kernels.grouping import Grouping
 
 #: Two choices each of five tokens; 3 is no group.
 GROUPS = torch.tensor([[2, 0], [0, 3], [3, 3], [1, 2], [0, 1]])

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_tx.core import registry
-from lightning_tx.core.attend import KERNELS, attend, kernel_for
-from lightning_tx.core.dense_attention import CAUSAL, UNMASKED
-from lightning_tx.core.kernel import Case
-from lightning_tx.core.masks import Mask
+from lightning_tx.kernels.attend import KERNELS, attend, kernel_for
+from lightning_tx.kernels.dense_attention import CAUSAL, UNMASKED
+from lightning_tx.kernels.kernel import Case
+from lightning_tx.kernels.masks import Mask
 
 H, K = 4, 6
 LOCAL, STRIDED = {"name": "local", "window": 20}, {"name": "strided", "stride": 32}
@@ -178,7 +178,7 @@ def test_a_case_takes_its_kernel(kind: Kind, autocast: bool, monkeypatch: pytest
     def recorded(kernel: Any) -> Any:
         return replace(kernel, run=lambda case: (taken.append(kernel.name), case.q)[1])
 
-    monkeypatch.setattr("lightning_tx.core.attend.KERNELS", tuple(map(recorded, KERNELS)))
+    monkeypatch.setattr("lightning_tx.kernels.attend.KERNELS", tuple(map(recorded, KERNELS)))
     with torch.autocast("cpu", dtype=torch.bfloat16) if autocast else nullcontext():
         assert kernel_for(**kind.arguments()) == kind.kernel
         attend(**kind.arguments())
@@ -212,7 +212,7 @@ def test_what_is_chosen_by_without_looking_is_true(
     causal: bool, in_order: bool, queries: int, keys: int, groups: int, restriction: str, monkeypatch: Any
 ) -> None:
     # Short sequences too.
-    monkeypatch.setattr("lightning_tx.core.dense_attention.SMALLEST_CHUNKED", 1)
+    monkeypatch.setattr("lightning_tx.kernels.dense_attention.SMALLEST_CHUNKED", 1)
     restrictions: dict[str, dict[str, Any]] = {
         "none": {},
         "pattern": {"pattern": {"name": "strided", "stride": 2}},

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_tx.core.masks import Mask, positions_in_rows
-from lightning_tx.core.pattern import Pattern
+from lightning_tx.kernels.masks import Mask, positions_in_rows
+from lightning_tx.kernels.pattern import Pattern
 
 CPU = torch.device("cpu")
 

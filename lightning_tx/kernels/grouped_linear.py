@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
 
-from lightning_tx.core.autocast import autocast_dtype
+from lightning_tx.kernels.autocast import autocast_dtype
 
 
 class GroupedLinear(nn.Module):

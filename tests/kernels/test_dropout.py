@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_tx.core.dropout import Dropout
+from lightning_tx.kernels.dropout import Dropout
 
 PROBABILITIES = (0.001, 0.1, 0.25, 0.5, 0.9)
 
