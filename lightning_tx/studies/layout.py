@@ -33,7 +33,6 @@ def effects_note(report: Report) -> str:
     text = f"Effect: change of {report.metric} when only this factor changes, at equal seeds{report.averaged_over}. "
     if any(effect.ends for effect in report.effects):
         text += f"Intervals: {confidence(report.look)}, each alone, with the seed as the replicate."
-        text += " In sd: divided by the spread of a combination over seeds."
     num_tests = sum(effect.p_value is not None for effect in report.effects)
     if not num_tests:
         return text.rstrip()
