@@ -54,13 +54,19 @@ def measure_of(metric: str, measures: Mapping[str, Measure]) -> Measure | None:
     """
     if metric in COSTS:
         return COSTS[metric]
-    prefix = next((prefix for prefix in PREFIXES if metric.startswith(prefix)), "")
-    measure = measures.get(metric.removeprefix(prefix))
+    prefix, name = split(metric)
+    measure = measures.get(name)
     if measure is None or not prefix:
         return None
     if prefix not in (LAST_TEST, TEST):
         return measure
     return Measure(measure.direction, tuple(need.replace("validation_", "test_") for need in measure.needs))
+
+
+def split(metric: str) -> tuple[str, str]:
+    """Where a metric stands, as ``last_test/``, and its measure's name; an empty place for any other metric."""
+    prefix = next((prefix for prefix in PREFIXES if metric.startswith(prefix)), "")
+    return prefix, metric.removeprefix(prefix)
 
 
 def to_text(measures: Mapping[str, Measure]) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lightning_tx.core.measure import LAST
 from lightning_tx.studies.confounds import COSTS, FLOPS, SECONDS, SIZES, TOKENS, Confound
 from lightning_tx.studies.factors import Factor
 from lightning_tx.studies.facts import between_seeds as facts_between_seeds
@@ -16,7 +17,7 @@ from lightning_tx.tracking import tags
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
 
-LAST_STEP = "last/step"
+LAST_STEP = f"{LAST}step"
 RATE = "optimizer.lr"
 
 #: So many keys are named in one sentence; the rest is counted.
@@ -192,8 +193,12 @@ def _values(runs: Sequence["RunRecord"], tag: str) -> list[str]:
 
 
 def _some(values: Sequence[str], length: int) -> str:
-    names = [value[:length] for value in values[:MOST_KEYS]]
-    return listed([*names, f"{len(values) - MOST_KEYS} more"] if len(values) > MOST_KEYS else names)
+    return _first([value[:length] for value in values])
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first few of them, and how many more there are."""
+    return listed([*names[:MOST_KEYS], f"{len(names) - MOST_KEYS} more"] if len(names) > MOST_KEYS else names)
 
 
 def uneven(spread: UnevenSpread | None, columns: Sequence[Factor]) -> list[str]:
@@ -240,7 +245,7 @@ def _seeds(seeds: Sequence[int | None]) -> str:
     ]
     if not names:
         return "runs without a seed"
-    return f"{'seed' if len(seeds) == 1 else 'seeds'} {_some(names, 40)}"
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {_first(names)}"
 
 
 def unknown_facts(used: Sequence["RunRecord"]) -> list[str]:
@@ -260,9 +265,8 @@ def nonfinite(used: Sequence["RunRecord"]) -> list[str]:
     met = {run.name or run.run_id[:8]: run.tags[tags.NONFINITE] for run in used if tags.NONFINITE in run.tags}
     if not met:
         return []
-    places = [f"{name} ({where.replace('@', ' at step ')})" for name, where in list(met.items())[:MOST_KEYS]]
-    more = [f"{len(met) - MOST_KEYS} more"] if len(met) > MOST_KEYS else []
-    return [f"Infinite or undefined numbers occurred before the end in {_runs(len(met))}: {listed([*places, *more])}."]
+    places = [f"{name} ({where.replace('@', ' at step ')})" for name, where in met.items()]
+    return [f"Infinite or undefined numbers occurred before the end in {_runs(len(met))}: {_first(places)}."]
 
 
 def ended_early(used: Sequence["RunRecord"]) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from lightning_tx.core.measure import PREFIXES, TARGETS, TEXT, Measure, measure_of
+from lightning_tx.core.measure import TARGETS, TEXT, Measure, measure_of, split
 from lightning_tx.studies.confounds import pairs_of
 from lightning_tx.studies.factors import Factor
 from lightning_tx.studies.facts import DATA
@@ -76,8 +76,8 @@ def alternatives(
     runs: Sequence["RunRecord"], factors: Sequence[Factor], baselines: Mapping[str, str], metric: Metric
 ) -> list[Metric]:
     """Other metrics of the same moment that all runs have and by which every level can be compared."""
-    prefix = next((prefix for prefix in PREFIXES if metric.name.startswith(prefix)), None)
-    if prefix is None:
+    prefix, _ = split(metric.name)
+    if not prefix:
         return []
     measures = {name: measure for run in runs for name, measure in run.measures.items()}
     found = []
@@ -116,10 +116,7 @@ def _differ(a: Mapping[str, str], b: Mapping[str, str], need: str) -> bool:
 def _needs(metric: Metric) -> tuple[str, ...]:
     if metric.measure is not None:
         return metric.measure.needs
-    prefix = next((prefix for prefix in PREFIXES if metric.name.startswith(prefix)), None)
-    if prefix is None:
-        return ()
-    base = metric.name.removeprefix(prefix)
+    _, base = split(metric.name)
     needs = TARGETS if base in _PER_TOKEN else TEXT
-    declared = measure_of(f"{prefix}{base}", {base: Measure(metric.direction, needs)})
+    declared = measure_of(metric.name, {base: Measure(metric.direction, needs)})
     return declared.needs if declared else ()

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 SIZES = ("params/total", "params/trainable", "params/active")
 #: What a run cost besides; the last one is measured, and noisy.
 TOKENS, FLOPS, SECONDS = COSTS = ("train/tokens", "flops/total", "time/train_seconds")
-#: Costs closer than this share are equal.
-LEAST_SECONDS = 10.0  # shorter ones are start-up rather than training
+#: A shorter training is start-up rather than training.
+LEAST_SECONDS = 10.0
 #: Seconds, or speeds, of runs of one kind that differ by more than this were not measured under equal conditions.
 STEADY = 1.2
+#: Costs closer than this share are equal.
 TOLERANCE = {TOKENS: 0.001, FLOPS: 0.01, SECONDS: 0.1}
 
 
@@ -183,11 +184,12 @@ def _compare_costs(
 
 def _costs(run: "RunRecord") -> dict[str, tuple[float, Any]]:
     """What a run cost, each with the facts that it depends on besides what was trained."""
-    found: dict[str, tuple[float, Any]] = {key: (run.metrics[key], None) for key in COSTS if key in run.metrics}
-    if found.get(SECONDS, (0.0, None))[0] < LEAST_SECONDS:
-        found.pop(SECONDS, None)
-    else:
-        found[SECONDS] = run.metrics[SECONDS], (run.facts.get("device"), run.facts.get("threads"))
+    found: dict[str, tuple[float, Any]] = {
+        key: (run.metrics[key], None) for key in (TOKENS, FLOPS) if key in run.metrics
+    }
+    seconds = run.metrics.get(SECONDS, 0.0)
+    if seconds >= LEAST_SECONDS:
+        found[SECONDS] = seconds, (run.facts.get("device"), run.facts.get("threads"))
     return found
 
 

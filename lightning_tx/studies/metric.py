@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightning_tx.core.errors import ConfigError, choices, nearest
-from lightning_tx.core.measure import BEST, LAST, LAST_TEST, TEST, Direction, Measure, measure_of
+from lightning_tx.core.measure import BEST, LAST, LAST_TEST, TEST, Direction, Measure, measure_of, split
 from lightning_tx.tracking import tags
 
 if TYPE_CHECKING:
@@ -69,12 +69,12 @@ def choose_metric(runs: Sequence["RunRecord"], asked: str | None = None, directi
 
 def on_test(metric: Metric) -> Metric | None:
     """The same on the test split: of the weights at the end of training, or of those that a run keeps."""
-    for prefix, test in ((LAST, LAST_TEST), (BEST, TEST)):
-        if metric.name.startswith(prefix):
-            base = metric.name.removeprefix(prefix)
-            measure = measure_of(f"{test}{base}", {base: metric.measure}) if metric.measure else None
-            return Metric(f"{test}{base}", metric.direction, measure)
-    return None
+    prefix, base = split(metric.name)
+    test = {LAST: LAST_TEST, BEST: TEST}.get(prefix)
+    if test is None:
+        return None
+    measure = measure_of(f"{test}{base}", {base: metric.measure}) if metric.measure else None
+    return Metric(f"{test}{base}", metric.direction, measure)
 
 
 def _own(runs: Sequence["RunRecord"]) -> tuple[str, str]:

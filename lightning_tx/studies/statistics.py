@@ -158,8 +158,7 @@ def check_direction(direction: str) -> None:
 
 def current_look(looks: Sequence[int], num_seeds: int) -> Look:
     """The look at so many seeds, after those recorded: a new one only where it sees more seeds than they did."""
-    earlier = [number for number in looks if number < num_seeds]
-    return look_at([*earlier, num_seeds] if len(earlier) == len(looks) else looks)
+    return look_at([*looks, num_seeds] if num_seeds > max(looks, default=0) else looks)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

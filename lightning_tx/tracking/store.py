@@ -135,11 +135,10 @@ class Store(StoreReader):
         if isinstance(content, str):
             self.log_text(run_id, name, content)
             return
-        folder, _, file_name = name.rpartition("/")
-        with translated(self.uri), tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch, file_name)
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, name.rpartition("/")[2])
             path.write_bytes(content)
-            self.client.log_artifact(run_id, str(path), folder or None)
+            self.log_file(run_id, path, name)
 
     def log_json(self, run_id: str, name: str, content: Any) -> None:
         """Write plain values as a JSON artifact."""
