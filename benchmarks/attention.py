@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
+from lightning_tx.components.pattern.base import PATTERN
 from lightning_tx.components.positions.alibi import Alibi
-from lightning_tx.core import registry
 from lightning_tx.kernels.attend import attend
 from lightning_tx.kernels.cache import Cache
 from lightning_tx.kernels.masks import Mask
@@ -106,7 +106,7 @@ def main() -> int:
     seconds: dict[str, dict[int, float]] = {name: {} for name in PATTERNS}
     for length, wanted in LENGTHS.items():
         tensors, number = inputs(length), turns * max(1, min(16, 8192 // length))
-        patterns = {name: causal(length, registry.create("pattern", config)) for name, (config, _) in PATTERNS.items()}
+        patterns = {name: causal(length, PATTERN.create(config)) for name, (config, _) in PATTERNS.items()}
         runs = {"full": partial(both_ways, partial(attend, mask=causal(length)), tensors)}
         runs["sdpa"] = partial(both_ways, partial(F.scaled_dot_product_attention, is_causal=True), tensors)
         runs |= {name: partial(both_ways, partial(attend, mask=mask), tensors) for name, mask in patterns.items()}

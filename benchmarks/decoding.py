@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from lightning_tx.core import registry
+from lightning_tx.decoding.base import DECODING
 from lightning_tx.decoding.generate import generate
 from lightning_tx.model.build import build_model
 from lightning_tx.model.interop import gpt2
@@ -76,7 +76,7 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     ours, theirs = models()
-    greedy = registry.create("decoding", {"name": "greedy"})
+    greedy = DECODING.create({"name": "greedy"})
     special: dict[str, Any] = {"bos_id": BOS, "eos_id": EOS, "pad_id": PAD}
     missed = 0
     for rows, wanted in SETTINGS:

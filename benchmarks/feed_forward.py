@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_tx.core import registry
+from lightning_tx.components.feed_forward.base import FEED_FORWARD
 from lightning_tx.core.context import Context
 from lightning_tx.core.dims import Dims
 from lightning_tx.testing.places import context, dims, site
@@ -31,7 +31,7 @@ SETTINGS = [("relu", False, 1.3), ("swiglu", False, 1.15), ("relu", True, 2.3), 
 
 def built(config: dict[str, Any], sizes: Dims) -> nn.Module:
     """A feed-forward with weights as at the start of training."""
-    layer = registry.create("feed_forward", config, sizes, site("feed_forward"))
+    layer = FEED_FORWARD.create(config, sizes, site("feed_forward"))
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
     return layer

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import MarianConfig, MarianMTModel
 
-from lightning_tx.core import registry
+from lightning_tx.decoding.base import DECODING
 from lightning_tx.decoding.generate import generate
 from lightning_tx.model.generation import right_padded
 from lightning_tx.model.interop import marian
@@ -67,7 +67,7 @@ def compare(run: LoadedRun, sentences: list[str], repeats: int) -> bool:
     special = {"bos_id": tokenizer.bos_id, "eos_id": tokenizer.eos_id, "pad_id": tokenizer.pad_id}
     held = True
     for name, beams, wanted in SETTINGS:
-        decoding = registry.create("decoding", {"name": name})
+        decoding = DECODING.create({"name": name})
 
         def ours(decoding: Any = decoding) -> list[list[int]]:
             return generate(run.model, sources, decoding, **special, max_new_tokens=MAX_NEW, batch_size=ROWS).sequences

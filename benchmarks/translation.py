@@ -22,12 +22,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_tx.cli.compose import compose
-from lightning_tx.core import registry
 from lightning_tx.data.batch import IGNORE, BatchSize, PairBatch
 from lightning_tx.data.pairs import PairCorpus
 from lightning_tx.kernels.dropout import Dropout
 from lightning_tx.model.build import build_model
 from lightning_tx.runs.materials import Materials, cache_folder, forget, materials
+from lightning_tx.task.base import TASK
 from lightning_tx.task.translation import Translation
 
 TOKENS = 8192
@@ -93,7 +93,7 @@ def use_torch_dropout(module: nn.Module) -> None:
 
 def measure_step(config: dict[str, Any], made: Materials, corpus: PairCorpus, steps: int) -> tuple[bool, float]:
     """Print the ratios; returns whether they hold, and target tokens per second of the fastest variant."""
-    task = registry.create("task", config["task"])
+    task = TASK.create(config["task"])
     batches = list(task.train_batches(corpus, max_seq_len=128, batch=BatchSize(tokens=TOKENS), seed=0))[:steps]
     exact = variants(build_model({**config, "model": {**config["model"], "dropout": 0.0}}, **made.vocab_sizes), task)
     for each in exact.values():
@@ -128,7 +128,7 @@ def measure_data(config: dict[str, Any], speed: float) -> bool:
             forget()
             began = time.perf_counter()
             made = materials(config)
-            task = registry.create("task", config["task"])
+            task = TASK.create(config["task"])
             corpus = task.prepare(made.splits, made.tokenizers, cache_folder(config))
             seconds.append(time.perf_counter() - began)
         loader = task.train_batches(corpus, max_seq_len=128, batch=BatchSize(tokens=TOKENS), seed=0)
@@ -163,7 +163,7 @@ def main() -> int:
         overrides = ["experiment=transformer_tiny_multi30k", f"data.path={arguments.multi30k}", f"root={folder}"]
         config = compose(overrides)
         made = materials(config)
-        corpus = registry.create("task", config["task"]).prepare(made.splits, made.tokenizers, cache_folder(config))
+        corpus = TASK.create(config["task"]).prepare(made.splits, made.tokenizers, cache_folder(config))
         step_held, speed = measure_step(config, made, corpus, arguments.steps)
     return int(not (step_held & measure_data(config, speed)))
 

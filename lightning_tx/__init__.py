@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_tx.cli.compose import compose as compose
-    from lightning_tx.core.registry import register as register
+    from lightning_tx.groups import register as register
     from lightning_tx.model.build import build_model as build_model
     from lightning_tx.runs.loading import load_run as load_run
 
@@ -18,7 +18,7 @@ _HOMES = {
     "build_model": "lightning_tx.model.build",
     "compose": "lightning_tx.cli.compose",
     "load_run": "lightning_tx.runs.loading",
-    "register": "lightning_tx.core.registry",
+    "register": "lightning_tx.groups",
 }
 __all__ = ["__version__", "build_model", "compose", "load_run", "register"]
 

@@ -12,7 +12,8 @@ import pytest
 
 from lightning_tx.cli import main
 from lightning_tx.cli.new import groups, plain_files
-from lightning_tx.core import plugin_files, registry
+from lightning_tx.groups import GROUPS
+from lightning_tx.runs import plugin_files
 from tests.documents import Block, blocks
 
 ROOT = Path(__file__).parents[1]
@@ -84,7 +85,11 @@ def test_its_failure_is_what_the_suite_says(folder: Path) -> None:
 
 def test_its_table_is_what_constructors_are_given() -> None:
     table = dict(re.findall(r"^\| `(\w+)` \| (`[\w, ]+`|nothing) \|", PAGE, re.MULTILINE))
-    given = {group: f"`{', '.join(names)}`" if names else "nothing" for group, names in registry.POSITIONAL.items()}
+    given = {
+        name: f"`{', '.join(group.gives)}`" if group.gives else "nothing"
+        for name, group in GROUPS.items()
+        if group.gives is not None and name != "tracking"
+    }
     assert table == given
     named = PAGE.partition("every group that is extended: ")[2].partition(". ")[0]
     assert set(re.findall(r"\w+", named)) - {"and"} == {*groups()} - {"metric"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_tx.core import registry
+from lightning_tx.groups import GROUPS
 
 TESTS = Path(__file__).parent
 #: Where the tests of groups lie that are not components of models.
@@ -23,10 +23,10 @@ FOLDERS = {
 PLAIN = {"none", "full", "mlflow"}
 
 COMPONENTS = [
-    (group, name)
-    for group in registry.GROUPS
-    for name in registry.names(group)
-    if (group, name) not in registry.foreign()
+    (name, component)
+    for name, group in GROUPS.items()
+    for component in group.names()
+    if component not in group.foreign()
 ]
 
 
@@ -34,7 +34,7 @@ COMPONENTS = [
 def test_a_component_has_a_reference_test(group, name):
     if name in PLAIN:
         return
-    own = registry.get(group, name).__name__
+    own = GROUPS[group].get(name).__name__
     folder = TESTS / FOLDERS.get(group, f"components/{group}")
     words = re.compile(rf"\b({re.escape(name)}|{own})\b")
     tests = [

@@ -9,8 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from lightning_tx.cli.compose import hydra_session, values_of
-from lightning_tx.core import registry
 from lightning_tx.core.description import summary
+from lightning_tx.core.schema import options_of
+from lightning_tx.groups import GROUPS
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,14 +20,14 @@ def components() -> list[tuple[str, str]]:
     """Every built-in component as group and name; what plugins register is theirs to test."""
     return [
         (group, name)
-        for group in registry.GROUPS
-        for name in registry.names(group)
-        if registry.get(group, name).__module__.startswith("lightning_tx.")
+        for group in GROUPS
+        for name in GROUPS[group].names()
+        if GROUPS[group].get(name).__module__.startswith("lightning_tx.")
     ]
 
 
 def yamls() -> list[Path]:
-    return [path for group in registry.GROUPS for path in sorted((ROOT / "conf" / group).glob("*.yaml"))]
+    return [path for group in GROUPS for path in sorted((ROOT / "conf" / group).glob("*.yaml"))]
 
 
 @cache
@@ -54,13 +55,13 @@ def test_a_yaml_is_a_valid_choice_of_a_registered_component(path: Path) -> None:
     config = values(path)
     filled = {key: value for key, value in config.items() if key not in open_keys(config)}
     allowed = tuple(f"{path.parent.name}.{key}: missing" for key in open_keys(config))
-    assert [problem for problem in registry.check(path.parent.name, filled) if not problem.startswith(allowed)] == []
+    assert [problem for problem in GROUPS[path.parent.name].problems(filled) if not problem.startswith(allowed)] == []
 
 
 @pytest.mark.parametrize(("group", "name"), components(), ids=lambda part: part)
 def test_a_component_has_a_yaml_that_lists_every_option(group: str, name: str) -> None:
     named = [path for path in yamls() if path.parent.name == group and values(path).get("name") == name]
-    options = {knob.name for knob in registry.knobs(registry.get(group, name))}
+    options = {option.name for option in options_of(GROUPS[group].get(name))}
     assert named, f"no yaml in conf/{group} names {name!r}"
     for path in named:
         # A preset of another label may leave options at their default.
@@ -75,7 +76,7 @@ def test_a_component_of_a_yamls_label_has_that_yamls_values_as_defaults(group: s
     if not path.exists():
         pytest.skip("all yamls of this component are presets")
     config = values(path)
-    defaults = {knob.name: knob.default for knob in registry.knobs(registry.get(group, name)) if not knob.required}
+    defaults = {option.name: option.default for option in options_of(GROUPS[group].get(name)) if not option.required}
     assert {key: config[key] for key in defaults if key not in open_keys(config)} == {
         key: default for key, default in defaults.items() if key not in open_keys(config)
     }
@@ -83,6 +84,6 @@ def test_a_component_of_a_yamls_label_has_that_yamls_values_as_defaults(group: s
 
 @pytest.mark.parametrize(("group", "name"), components(), ids=lambda part: part)
 def test_a_component_describes_itself(group: str, name: str) -> None:
-    cls = registry.get(group, name)
+    cls = GROUPS[group].get(name)
     assert "__doc__" in vars(cls)
     assert summary(cls).strip().endswith("."), inspect.getdoc(cls)

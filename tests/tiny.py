@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_tx.cli.compose import compose
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.runs.config import RunConfig
 
 TEXT = "".join(f"{number} and {number + 1} make {2 * number + 1}.\n" for number in range(600))
 
@@ -34,3 +36,12 @@ def tiny_overrides(root: Path, text: Path, *more: str) -> list[str]:
 def tiny_config(root: Path, text: Path, *more: str) -> dict[str, Any]:
     """The config of a tiny run."""
     return compose(tiny_overrides(root, text, *more))
+
+
+def problems_of_run(config: dict[str, Any]) -> list[str]:
+    """Every problem of a whole config."""
+    try:
+        RunConfig.parse(config)
+    except ConfigError as error:
+        return error.problems
+    return []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_tx.cli.console import console
 from lightning_tx.core.errors import ConfigError, choices, nearest
+from lightning_tx.groups import GROUPS, group_named
 
 if TYPE_CHECKING:
     from lightning_tx.testing.results import Failure, Result
@@ -69,18 +70,17 @@ def _all_choices(group: str) -> tuple[Choices, list[str]]:
     The latter are among the choices too, with their defaults.
     """
     from lightning_tx.cli.compose import hydra_session, labels_in, values_of
-    from lightning_tx.core import registry
     from lightning_tx.testing.suite import default_choices
 
-    groups = [group] if group else list(registry.GROUPS)
-    registry.names(groups[0])  # refuses an unknown group
+    groups = [group] if group else list(GROUPS)
+    group_named(groups[0])
     with hydra_session():
         found: Choices = {each: {label: values_of(each, label) for label in labels_in(each)} for each in groups}
     missing: list[str] = []
     defaults = default_choices(groups)
     for each in groups:
         named = {config["name"] for config in found[each].values()}
-        own = [name for name in registry.names(each) if name not in named]
+        own = [name for name in GROUPS[each].names() if name not in named]
         missing += [f"{each}/{name}" for name in own]
         found[each].update({name: defaults[each][name] for name in own if name in defaults[each]})
     return found, missing
@@ -115,7 +115,7 @@ def _results(
 def _begin_worker(files: Sequence[str]) -> None:
     import torch
 
-    from lightning_tx.core.plugin_files import load_files
+    from lightning_tx.runs.plugin_files import load_files
 
     torch.set_num_threads(1)
     load_files(files)

@@ -86,7 +86,7 @@ def _options(command: str) -> list[str]:
 
 def _components(word: str) -> list[str]:
     from lightning_tx.cli.compose import hydra_session, labels_in
-    from lightning_tx.core.registry import GROUPS
+    from lightning_tx.groups import GROUPS
 
     group, slash, _ = word.partition("/")
     with hydra_session():

@@ -4,6 +4,8 @@ import argparse
 
 from lightning_tx.cli.console import console
 from lightning_tx.core.errors import ConfigError, choices, nearest
+from lightning_tx.core.schema import options_of
+from lightning_tx.groups import GROUPS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,12 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print all groups, one group, or one component; or what does not go together in them."""
     from lightning_tx.cli.plugins import asked, plugins_of
-    from lightning_tx.core import registry
 
     group, _, name = asked(arguments.words).partition("/")
     with plugins_of(arguments.words):
         if group:
-            registry.names(group)  # refuses an unknown group
+            group_named(group)
         if arguments.problems:
             from lightning_tx.cli.problems import print_problems
 
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         elif name:
             _print_component(group, name)
         else:
-            for each in [group] if group else registry.GROUPS:
+            for each in [group] if group else GROUPS:
                 _print_group(each)
     return 0
 
@@ -41,14 +42,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _print_group(group: str) -> None:
     from rich.table import Table
 
-    from lightning_tx.core import registry
     from lightning_tx.core.description import source, summary
 
     table = Table(title=f"{group}=", title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in ("choice", "component", "what it is", "source"):
         table.add_column(column, overflow="fold")
     for label, name in known_choices(group).items():
-        cls = registry.get(group, name)
+        cls = GROUPS[group].get(name)
         table.add_row(label, "" if name == label else name, summary(cls), source(cls))
     console().print(table, "", sep="\n")
 
@@ -56,29 +56,28 @@ def _print_group(group: str) -> None:
 def _print_component(group: str, name: str) -> None:
     from rich.table import Table
 
-    from lightning_tx.core import registry
     from lightning_tx.core.description import description
 
     by_label = known_choices(group)
     check_choice(group, name)
-    cls = registry.get(group, by_label.get(name, name))
+    cls = GROUPS[group].get(by_label.get(name, name))
     out = console()
     labels = [label for label, component in by_label.items() if component == by_label.get(name, name)]
     out.print(f"[bold]{group}={name}[/]  ({cls.__module__}.{cls.__qualname__})\n")
     out.print(description(cls), markup=False)
     if len(labels) > 1:
         out.print(f"\nChoices made of it: {', '.join(labels)}")
-    knobs = registry.knobs(cls)
-    if not knobs:
+    options = options_of(cls)
+    if not options:
         return
     table = Table(title="\nOptions", title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in ("key", "type", "default", f"in {group}/{name}.yaml"):
         table.add_column(column, overflow="fold")
     values = values_of_choice(group, name)
-    for knob in knobs:
-        default = "required" if knob.required else str(knob.default)
-        value = str(values[knob.name]) if knob.name in values else ""
-        table.add_row(f"{group}.{knob.name}", knob.type, default, "" if value == default else value)
+    for option in options:
+        default = "required" if option.required else str(option.default)
+        value = str(values[option.name]) if option.name in values else ""
+        table.add_row(f"{group}.{option.name}", option.type, default, "" if value == default else value)
     out.print(table)
 
 
@@ -96,11 +95,10 @@ def check_choice(group: str, name: str) -> None:
 def known_choices(group: str) -> dict[str, str]:
     """The component that each label of a group names; components without a label last, by their own name."""
     from lightning_tx.cli.compose import component_of, hydra_session, labels_in
-    from lightning_tx.core import registry
 
     with hydra_session():
         found = {label: component_of(group, label) for label in labels_in(group)}
-    return found | {name: name for name in registry.names(group) if name not in found.values()}
+    return found | {name: name for name in GROUPS[group].names() if name not in found.values()}
 
 
 def values_of_choice(group: str, label: str) -> dict[str, object]:

@@ -25,7 +25,7 @@ from lightning_tx.cli.plugins import plugins_of
 from lightning_tx.cli.search_path import PluginConfigs, joined
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.core.package import conf_dir
-from lightning_tx.core.registry import GROUPS
+from lightning_tx.groups import GROUPS
 
 #: Groups of configs that are no registry groups.
 CONFIG_GROUPS = (*GROUPS, "trainer", "experiment")

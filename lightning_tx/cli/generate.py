@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_tx.cli.runs import add_run_arguments, loaded_run, overridden, replace_file
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.data.base import DATA
+from lightning_tx.decoding.base import DECODING
+from lightning_tx.task.base import TASK
 
 if TYPE_CHECKING:
+    from lightning_tx.core.group import Choice
     from lightning_tx.decoding.base import Decoding
     from lightning_tx.decoding.generate import Generated
     from lightning_tx.runs.loading import LoadedRun
@@ -41,7 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the outputs, one a line in the order of the inputs; on the error output, what they took."""
-    from lightning_tx.core import registry
 
     overrides = [word for word in arguments.words if _is_override(word)]
     texts = [word for word in arguments.words if not _is_override(word)]
@@ -50,13 +53,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None and arguments.output.is_dir():
         raise ConfigError(f"--output: '{arguments.output}' is a folder.")
     _, loaded = loaded_run(arguments)
-    config = overridden(loaded.config, overrides, OVERRIDABLE)["decoding"]
-    decoding = registry.create("decoding", config)
+    decoding = DECODING.parse(overridden(loaded.config, overrides, OVERRIDABLE)["decoding"])
     loaded.model.room([])  # refuses a model that does not generate, before inputs are waited for
     outputs, generated = write(
         loaded,
         _given(texts) if texts else _lines(arguments.file),
-        decoding,
+        decoding.create(),
         max_new_tokens=arguments.max_new_tokens,
         batch_size=arguments.batch_size,
         seed=arguments.seed,
@@ -68,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(text, end="", flush=True)
     else:
         replace_file(arguments.output, text)
-    print(_costs(generated, config), file=sys.stderr)
+    print(_costs(generated, decoding), file=sys.stderr)
     return 0
 
 
@@ -100,18 +102,17 @@ def write(
     Raises:
         ConfigError: the model does not generate, or texts are longer than its positions reach; nothing was generated.
     """
-    from lightning_tx.core import registry
     from lightning_tx.decoding.generate import generate
 
     reader, writer = loaded.tokenizers[0], loaded.tokenizer
-    data = registry.create("data", loaded.config["data"])
+    data = DATA.create(loaded.config["data"])
     cleaned = {name: data.clean(text) for name, text in texts.items()}
     if loaded.model.num_inputs == 2:
         inputs = {name: [*reader.encode(text), reader.eos_id] for name, text in cleaned.items() if text}
     else:
         inputs = {name: [reader.bos_id, *reader.encode(text)] for name, text in cleaned.items()}
     _check_lengths(loaded.model, inputs)
-    task: Task = registry.create("task", loaded.config["task"])
+    task: Task = TASK.create(loaded.config["task"])
     limits = [task.max_new_tokens(len(ids), loaded.model.dims.max_seq_len) for ids in inputs.values()]
     generated = generate(
         loaded.model,
@@ -143,7 +144,7 @@ def _check_lengths(model: Any, inputs: Mapping[str, Sequence[int]]) -> None:
 
 def _is_override(word: str) -> bool:
     """Whether a word sets something in a config rather than being an input."""
-    from lightning_tx.core.registry import GROUPS
+    from lightning_tx.groups import GROUPS
 
     match = re.match(r"(?:\+\+?)?(\w+)(?:\.[\w.]+)?=", word)
     return match is not None and match[1] in (*GROUPS, "trainer", "plugins")
@@ -187,7 +188,7 @@ def _lines(file: Path | None) -> dict[str, str]:
     return texts
 
 
-def _costs(generated: "Generated", decoding: Mapping[str, Any]) -> str:
+def _costs(generated: "Generated", decoding: "Choice[Decoding]") -> str:
     from lightning_tx.runs.evaluation import label_of
 
     return (

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lightning_tx.core.errors import ConfigError, choices, nearest
+from lightning_tx.groups import GROUPS
 
 TEMPLATES = Path(__file__).parent / "templates"
 #: Templates of what is no registry group, and the group that it belongs to.
@@ -113,10 +114,9 @@ def _check_word(name: str) -> None:
 def _check_free(template: str, group: str, name: str) -> None:
     from lightning_tx.cli.compose import hydra_session, labels_in
     from lightning_tx.cli.plugins import plugins_of
-    from lightning_tx.core import registry
 
     with plugins_of(()), hydra_session():
-        taken = sorted({*labels_in(group), *registry.names(group)})
+        taken = sorted({*labels_in(group), *GROUPS[group].names()})
     if name in taken:
         raise ConfigError(f"NAME: {group}={name} exists already. Taken: {', '.join(taken)}.")
     text = (TEMPLATES / template / "my_component.py").read_text(encoding="utf-8")

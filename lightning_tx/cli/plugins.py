@@ -107,7 +107,7 @@ def plugins_of(words: Sequence[str], *, load: bool = True) -> Iterator[list[str]
         ConfigError: with every problem of the files.
     """
     from lightning_tx.cli.search_path import joined
-    from lightning_tx.core.plugin_files import load_files
+    from lightning_tx.runs.plugin_files import load_files
 
     files = listed(words)
     folders = conf_folders(files)

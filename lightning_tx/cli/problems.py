@@ -18,17 +18,17 @@ def print_problems(group: str = "", name: str = "") -> None:
     """
     from rich.table import Table
 
-    from lightning_tx.core import registry
-    from lightning_tx.model.parts import GROUPS
+    from lightning_tx.groups import GROUPS
+    from lightning_tx.model.config import PARTS
     from lightning_tx.testing import excluded_pairs
 
     if name:
         check_choice(group, name)
     configs: dict[str, list[dict[str, Any]]] = {}
-    for each in (*GROUPS, "adapter"):
+    for each in (*PARTS, "adapter"):
         for label in known_choices(each):
             values = values_of_choice(each, label)
-            if not registry.check(each, values):  # a file that leaves something to be filled in says nothing yet
+            if not GROUPS[each].problems(values):  # a file that leaves something to be filled in says nothing yet
                 configs.setdefault(each, []).append({**values, "label": label})
     if group in configs:
         # Only what it can meet is built: two groups at a time.

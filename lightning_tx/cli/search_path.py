@@ -10,7 +10,7 @@ from pathlib import Path
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from lightning_tx.core.registry import PLUGIN_ENTRY_POINT
+from lightning_tx.core.group import PLUGIN_ENTRY_POINT
 
 _folders: ContextVar[tuple[Path, ...]] = ContextVar("folders", default=())
 

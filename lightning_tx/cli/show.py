@@ -18,19 +18,15 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     from lightning_tx.cli.compose import compose
-    from lightning_tx.core.errors import ConfigError
     from lightning_tx.model.build import build_model
     from lightning_tx.model.count import count_parameters, forward_flops_per_token, parameter_table
-    from lightning_tx.runs.check import check
+    from lightning_tx.runs.config import RunConfig
     from lightning_tx.runs.materials import materials
 
-    config = compose(arguments.overrides)
-    problems = check(config)
-    if problems:
-        raise ConfigError(problems)
-    own = config["model"].get("vocab_size")
+    config = RunConfig.parse(compose(arguments.overrides))
+    own = config.model.model.options.get("vocab_size")
     sizes: Any = {"vocab_size": own} if own else materials(config).vocab_sizes
-    model = build_model(config, **sizes, device="meta")
+    model = build_model(config.model, **sizes, device="meta")
     counts = count_parameters(model)
     table = Table(box=None, pad_edge=False)
     table.add_column("module")
@@ -45,6 +41,6 @@ def run(arguments: argparse.Namespace) -> int:
     out.print(table)
     if own and own > 100_000:
         return 0
-    flops = forward_flops_per_token(config, **sizes)
+    flops = forward_flops_per_token(config.model, **sizes)
     out.print(f"\nForward pass: {flops / 1e6:,.2f} MFLOP per token at {model.dims.max_seq_len} tokens.")
     return 0

@@ -29,6 +29,7 @@ from lightning_tx.core.errors import ConfigError, LtxError
 from lightning_tx.core.package import conf_dir
 
 if TYPE_CHECKING:
+    from lightning_tx.runs.config import RunConfig
     from lightning_tx.tracking.study import Study
 
 #: Overrides that say nothing about what is trained.
@@ -53,28 +54,42 @@ def run(arguments: Sequence[str]) -> int:
     config_dirs = [flags.config_dir] if flags.config_dir else []
     request = read_request(flags.overrides, multirun=flags.multirun, config_dirs=config_dirs)
     _silence()
-    identities = _checked(request)
-    return _sweep(arguments, request, identities) if request.is_sweep else _single(arguments, request, identities)
-
-
-def _checked(request: Request) -> list[str]:
-    """The identity of each job, all checked."""
-    from lightning_tx.runs.check import check
     from lightning_tx.runs.identity import identify
 
+    configs = _checked(request)
+    identities = [identify(config) for config in configs]
+    if request.is_sweep:
+        return _sweep(arguments, request, configs, identities)
+    return _single(arguments, request, configs, identities)
+
+
+def _checked(request: Request) -> "list[RunConfig]":
+    """The config of each job, all checked.
+
+    Raises:
+        ConfigError: with every problem of every job, and what is varied although nothing reads it.
+    """
+    from lightning_tx.runs.config import RunConfig, unread_problems
+
+    configs: list[RunConfig] = []
     found: dict[str, list[Job]] = {}
     for job in request.jobs:
-        for problem in check(job.config):
-            found.setdefault(problem, []).append(job)
+        try:
+            configs.append(RunConfig.parse(job.config))
+        except ConfigError as error:
+            for problem in error.problems:
+                found.setdefault(problem, []).append(job)
     problems = []
     for problem, jobs in found.items():
         everywhere = len(jobs) == len(request.jobs)
         others = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
         problems.append(problem if everywhere else f"{problem} (in {jobs[0].title}{others})")
     problems += _margin_problems(request)
+    if not found:
+        problems += unread_problems(configs, request.swept)
     if problems:
         raise ConfigError(problems)
-    return [identify(job.config) for job in request.jobs]
+    return configs
 
 
 def _margin_problems(request: Request) -> list[str]:
@@ -88,7 +103,9 @@ def _margin_problems(request: Request) -> list[str]:
     return []
 
 
-def _opened(name: str, request: Request, identities: list[str], overrides: Sequence[str]) -> "Study":
+def _opened(
+    name: str, request: Request, configs: "Sequence[RunConfig]", identities: list[str], overrides: Sequence[str]
+) -> "Study":
     """The study of a command line, with everything that is asked for in its plan.
 
     Raises:
@@ -101,32 +118,32 @@ def _opened(name: str, request: Request, identities: list[str], overrides: Seque
     study = Study.open(open_store(config), name, overrides=overrides, margin=config["margin"])
     study.ask(
         [
-            Row(identity, _title(job, request.swept), job.config["seed"], job.labels)
-            for job, identity in zip(request.jobs, identities, strict=True)
+            Row(identity, _title(job, request.swept), config.seed, config.read_only(job.labels))
+            for job, config, identity in zip(request.jobs, configs, identities, strict=True)
         ]
     )
     return study
 
 
-def _single(arguments: Sequence[str], request: Request, identities: list[str]) -> int:
+def _single(arguments: Sequence[str], request: Request, configs: "Sequence[RunConfig]", identities: list[str]) -> int:
     job = request.jobs[0]
     if job.config["study"]:
-        _opened(job.config["study"], request, identities, job.overrides)
+        _opened(job.config["study"], request, configs, identities, job.overrides)
     progress = Progress(1)
     _hydra(arguments, progress.run_job)
     return 1 if progress.failures else 0
 
 
-def _sweep(arguments: Sequence[str], request: Request, identities: list[str]) -> int:
+def _sweep(arguments: Sequence[str], request: Request, configs: "Sequence[RunConfig]", identities: list[str]) -> int:
     from lightning_tx.cli.report import print_report
     from lightning_tx.runs.facts import settle_precision
     from lightning_tx.tracking.interrupts import Interrupted, Interrupts
 
     name = request.jobs[0].config["study"] or _study_name(request)
-    study = _opened(name, request, identities, [argument for argument in arguments if "=" in argument])
+    study = _opened(name, request, configs, identities, [argument for argument in arguments if "=" in argument])
     out = console()
     out.print(f"Study [bold]{name}[/]: {len(request.jobs)} runs over {', '.join(request.swept)}.")
-    settled = settle_precision(study, [job.config for job in request.jobs])
+    settled = settle_precision(study, configs)
     if settled:
         out.print(f"precision {settled[0]}: {settled[1]}", markup=False, soft_wrap=True)
     _mention_duplicates(request, identities, out)
@@ -168,6 +185,7 @@ class Progress:
     def run_job(self, hydra_config: DictConfig) -> float:
         """Train one job; returns its primary metric, not a number if it failed."""
         from lightning_tx.cli.progress import ProgressBar
+        from lightning_tx.runs.config import RunConfig
         from lightning_tx.runs.store import open_store
         from lightning_tx.runs.train import train
         from lightning_tx.tracking import tags
@@ -185,11 +203,12 @@ class Progress:
         out.print("" if out.is_terminal else line, markup=False, end="\n" if alone and not out.is_terminal else "")
         began = time.monotonic()
         try:
-            store = open_store(job.config)
+            config = RunConfig.parse(job.config)
+            store = open_store(config.raw)
             study = Study.get(store, job.config["study"]) if job.config["study"] else None
             name, bar = _name(job, self.swept), ProgressBar(out, line)
             told: dict[str, Any] = {"say": lambda text: out.print(f"  {text}", markup=False)} if alone else {}
-            record = train(job.config, name=name, labels=job.labels, store=store, study=study, callbacks=[bar], **told)
+            record = train(config, name=name, labels=job.labels, store=store, study=study, callbacks=[bar], **told)
         except RunFinished as finished:
             record, seconds = finished.record, None
         except Exception as error:

@@ -36,7 +36,7 @@ _RULE = (
 )
 
 
-def options_of(cls: type) -> list[Parameter]:
+def option_parameters(cls: type) -> list[Parameter]:
     """The options of a class as keyword-only parameters with resolved annotations: its own, then the shared ones."""
     hints = get_type_hints(cls.__init__, include_extras=True)
     own = [each.replace(annotation=hints[each.name]) for each in _parameters(cls) if each.kind is each.KEYWORD_ONLY]

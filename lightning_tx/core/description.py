@@ -4,7 +4,7 @@ import inspect
 import re
 from collections.abc import Iterator
 
-from lightning_tx.core.constructor import options_of, shared_options
+from lightning_tx.core.constructor import option_parameters, shared_options
 
 _ARGS = re.compile(r"^Args:\n(?: {4}.*(?:\n|\Z))+", re.MULTILINE)
 _ENTRY = re.compile(r"^ {4}(\w+):.*(?:\n {5,}.*)*", re.MULTILINE)
@@ -32,7 +32,7 @@ def description(cls: type) -> str:
     for docstring in docstrings(cls):
         explained = _entries(docstring) | explained
     there = _entries(text)
-    others = [explained[each.name] for each in options_of(cls) if each.name in explained.keys() - there.keys()]
+    others = [explained[each.name] for each in option_parameters(cls) if each.name in explained.keys() - there.keys()]
     if not others:
         return text
     entries = "\n".join(others) + "\n"

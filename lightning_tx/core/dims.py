@@ -1,8 +1,8 @@
 """The sizes of a model, and where in it a component stands."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from torch import nn
 
@@ -38,6 +38,27 @@ class Dims:
     vocab_size: int
     max_seq_len: int
     dropout: float
+
+
+class _WatchedDims(Dims):
+    """Notes which sizes are asked for."""
+
+    _read: set[str] = set()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _SIZES:
+            super().__getattribute__("_read").add(name)
+        return super().__getattribute__(name)
+
+
+_SIZES = frozenset(field.name for field in fields(Dims))
+
+
+def watched(dims: Dims, read: set[str]) -> Dims:
+    """The same sizes; the name of each that is asked for is added to ``read``."""
+    copy = _WatchedDims(**{name: getattr(dims, name) for name in _SIZES})
+    object.__setattr__(copy, "_read", read)
+    return copy
 
 
 def head_dim_of(d_model: int, num_heads: int, head_dim: int | None) -> int:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
+from lightning_tx.core.group import Group
 from lightning_tx.data.storage import digest_of, digest_of_texts
 
 #: One example: ``str`` where a document is one text, ``tuple[str, str]`` where it is a pair of texts.
@@ -82,3 +83,6 @@ def _digest_of_examples(examples: Sequence[str] | Sequence[tuple[str, str]]) -> 
     parts = [(example,) if isinstance(example, str) else example for example in examples]
     width = len(parts[0]) if parts else 0
     return [width, digest_of_texts(text for part in parts for text in part)]
+
+
+DATA = Group("data", Data, __package__)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack
 from pydantic import Field
 
 from lightning_tx.core.errors import ConfigError, choices, nearest
-from lightning_tx.core.registry import register
+from lightning_tx.data.base import DATA
 from lightning_tx.data.parallel_text import Pair, PairSource, ParallelText, ParallelTextOptions
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _ROWS_AT_A_TIME = 1000
 _LOGGERS = ("datasets", "huggingface_hub", "httpx")
 
 
-@register("data", "hf_dataset")
+@DATA.register("hf_dataset")
 class HfDataset(ParallelText):
     """Sentence pairs from the Hugging Face hub, or from a local folder of the same format.
 

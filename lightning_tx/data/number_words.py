@@ -13,8 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from lightning_tx.core.errors import ConfigError, choices, nearest
-from lightning_tx.core.registry import register
-from lightning_tx.data.base import Data, Splits
+from lightning_tx.data.base import DATA, Data, Splits
 from lightning_tx.data.split import by_content, fraction_problems
 from lightning_tx.data.storage import build_once, digest_of
 
@@ -30,7 +29,7 @@ _MOST_NUMBERS = 2_000_000
 _MULTIPLIERS = (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
-@register("data", "number_words")
+@DATA.register("number_words")
 class NumberWords(Data[tuple[str, str]]):
     """Whole numbers in words, from one language to another: "twenty-one" to "einundzwanzig".
 

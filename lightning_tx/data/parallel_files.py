@@ -11,7 +11,7 @@ from typing import Annotated, BinaryIO, Unpack, cast
 from pydantic import Field
 
 from lightning_tx.core.errors import ConfigError, choices
-from lightning_tx.core.registry import register
+from lightning_tx.data.base import DATA
 from lightning_tx.data.parallel_text import Pair, PairSource, ParallelText, ParallelTextOptions
 
 #: Larger files are read through only when the data is loaded, not for every run of a sweep before it starts.
@@ -22,7 +22,7 @@ _LISTED_STEMS = 10
 _QUOTED_CHARACTERS = 60
 
 
-@register("data", "parallel_files")
+@DATA.register("parallel_files")
 class ParallelFiles(ParallelText):
     """Two UTF-8 files for each split whose lines translate each other.
 

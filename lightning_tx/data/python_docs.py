@@ -15,8 +15,7 @@ from typing import Annotated
 from pydantic import Field
 
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
-from lightning_tx.data.base import Data, Splits
+from lightning_tx.data.base import DATA, Data, Splits
 from lightning_tx.data.split import by_content, fraction_problems
 from lightning_tx.data.storage import build_once, digest_of
 
@@ -30,7 +29,7 @@ _SKIPPED_FOLDERS = frozenset({"test", "tests", "idle_test", "site-packages", "di
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
-@register("data", "python_docs")
+@DATA.register("python_docs")
 class PythonDocs(Data[str]):
     """Docstrings of the running Python's standard library and the texts of its ``help()`` topics.
 

@@ -7,8 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
-from lightning_tx.data.base import Data, Splits
+from lightning_tx.data.base import DATA, Data, Splits
 from lightning_tx.data.split import by_position, fraction_problems
 
 #: How many unusable files of a folder are named one by one.
@@ -16,7 +15,7 @@ _NAMED_FILES = 10
 _CHUNK_BYTES = 1 << 20
 
 
-@register("data", "text_file")
+@DATA.register("text_file")
 class TextFile(Data[str]):
     """A text file, or a folder of text files, split by position as nanoGPT does.
 

@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from lightning_tx.core.group import Group
 from lightning_tx.decoding.scores import log_probability
 
 #: Rows that are finished leave the batch when they are this share of it: each departure copies the cache.
@@ -117,3 +118,6 @@ class TokenByToken(Decoding):
                 rows = [rows[place] for place in kept]
             logits_BV = generation.step(chosen_B[:, None])
         return [results[row] for row in range(len(tokens))]
+
+
+DECODING = Group("decoding", Decoding, __package__)

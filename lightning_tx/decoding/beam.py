@@ -7,14 +7,13 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from lightning_tx.core.registry import register
-from lightning_tx.decoding.base import Decoded, Decoding, Generating
+from lightning_tx.decoding.base import DECODING, Decoded, Decoding, Generating
 from lightning_tx.decoding.scores import top
 
 NOTHING = float("-inf")
 
 
-@register("decoding", "beam")
+@DECODING.register("beam")
 class Beam(Decoding):
     """Keeps the ``num_beams`` most probable beginnings of each row, and returns the best of its finished sequences.
 

@@ -1,11 +1,10 @@
 from torch import Tensor
 
-from lightning_tx.core.registry import register
-from lightning_tx.decoding.base import TokenByToken
+from lightning_tx.decoding.base import DECODING, TokenByToken
 from lightning_tx.decoding.scores import best
 
 
-@register("decoding", "greedy")
+@DECODING.register("greedy")
 class Greedy(TokenByToken):
     """The most probable next token, every time."""
 

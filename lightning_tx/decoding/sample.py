@@ -5,11 +5,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lightning_tx.core.registry import register
-from lightning_tx.decoding.base import TokenByToken
+from lightning_tx.decoding.base import DECODING, TokenByToken
 
 
-@register("decoding", "sample")
+@DECODING.register("sample")
 class Sample(TokenByToken):
     """Draws each next token from the model's distribution, sharpened and cut off as told.
 

@@ -10,9 +10,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from lightning_tx.components.adapter.base import Adapter, exchange
+from lightning_tx.components.adapter.base import ADAPTER, Adapter, exchange
 from lightning_tx.components.adapter.extension import Extension
-from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError, choices
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.model.weights import read_tensors, write_tensors
@@ -88,7 +87,7 @@ class Adapters:
         """
         if name in self._held:
             raise ConfigError(f"adapter: there is a {name!r} already. There are: {choices(self._held)}.")
-        adapter: Adapter = registry.create("adapter", config)
+        adapter: Adapter = ADAPTER.create(config)
         active, merged = self.active, self.merged
         self.use(None)
         try:

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_tx.core.context import Sublayer
 from lightning_tx.model.build import build_model
+from lightning_tx.model.config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def parameter_table(model: nn.Module, depth: int) -> list[tuple[str, int, int]]:
 
 
 def forward_flops_per_token(
-    config: Mapping[str, Any], *, vocab_size: int | None = None, source_vocab_size: int | None = None
+    config: ModelConfig | Mapping[str, Any], *, vocab_size: int | None = None, source_vocab_size: int | None = None
 ) -> float:
     """Floating-point operations of a forward pass, logits included, per token of one full-length sequence.
 

@@ -3,13 +3,13 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from lightning_tx.core.context import Memory, Output
-from lightning_tx.core.registry import register
 from lightning_tx.kernels.cache import Cache
 from lightning_tx.model.generation import Generation, check_lengths, left_padded
+from lightning_tx.model.language_model import MODEL
 from lightning_tx.model.single_stack import SingleStack
 
 
-@register("model", "decoder")
+@MODEL.register("decoder")
 class Decoder(SingleStack):
     """Decoder-only: each token sees itself and those before it, as in GPT.
 

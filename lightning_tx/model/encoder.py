@@ -1,8 +1,8 @@
-from lightning_tx.core.registry import register
+from lightning_tx.model.language_model import MODEL
 from lightning_tx.model.single_stack import SingleStack
 
 
-@register("model", "encoder")
+@MODEL.register("encoder")
 class Encoder(SingleStack):
     """Encoder-only: each token sees all others, as in BERT.
 

@@ -8,16 +8,15 @@ from torch import Tensor, nn
 from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.context import Memory, Output
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
 from lightning_tx.kernels.cache import Cache
 from lightning_tx.model.generation import Generation, check_lengths, right_padded
-from lightning_tx.model.language_model import LanguageModel, known_vocab_size, padded
+from lightning_tx.model.language_model import MODEL, LanguageModel, known_vocab_size, padded
 from lightning_tx.model.options import ModelOptions
 from lightning_tx.model.parts import Parts
 from lightning_tx.model.stack import LayerStack
 
 
-@register("model", "encoder_decoder")
+@MODEL.register("encoder_decoder")
 class EncoderDecoder(LanguageModel):
     """Encoder-decoder: the decoder sees its own past and, by cross-attention, the whole encoded source.
 

@@ -11,6 +11,7 @@ from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.context import Memory, Output
 from lightning_tx.core.dims import Dims, head_dim_of
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.group import Group
 from lightning_tx.kernels.cache import Cache
 from lightning_tx.kernels.linear_cross_entropy import linear_cross_entropy
 from lightning_tx.model.generation import Generation
@@ -152,3 +153,6 @@ def known_vocab_size(key: str, own: int | None, tokenizer: int | None) -> int:
     if own is not None and tokenizer is not None and own < tokenizer:
         raise ConfigError(f"{key}: {own} is smaller than the tokenizer's vocabulary of {tokenizer}.")
     return own if own is not None else tokenizer or 0
+
+
+MODEL = Group("model", LanguageModel, __package__, gives=None)

@@ -4,11 +4,11 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from lightning_tx.core.registry import register
+from lightning_tx.optimizer.base import OPTIMIZER
 from lightning_tx.optimizer.groups import decay_groups
 
 
-@register("optimizer", "adamw")
+@OPTIMIZER.register("adamw")
 class AdamW(torch.optim.AdamW):
     """Adam with decoupled weight decay; with ``weight_decay=0`` it is Adam.
 

@@ -5,15 +5,18 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, cast
 
 import torch
 
-from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.data.base import Splits
+from lightning_tx.core.group import Choice
+from lightning_tx.core.schema import checked
+from lightning_tx.data.base import DATA, Data
+from lightning_tx.decoding.base import DECODING, Decoding
+from lightning_tx.model.language_model import MODEL
 from lightning_tx.runs.loading import LoadedRun
-from lightning_tx.task.base import Task, WithOutputs
+from lightning_tx.task.base import TASK, Task, WithOutputs, problems_of
 from lightning_tx.tracking.code import code_digest, code_state
 from lightning_tx.tracking.environment import environment
 from lightning_tx.tracking.store import Point, Store
@@ -72,8 +75,9 @@ def evaluate(
     Raises:
         ConfigError: the config has a problem, the data cannot be read or are others, or the split is empty.
     """
-    options, task = _checked(config)
-    splits: Splits[Any] = registry.create("data", config["data"]).load(cache)
+    chosen = _Chosen.parse(config)
+    options, task = chosen.trainer, chosen.task.create()
+    splits = chosen.data.create().load(cache)
     recorded = loaded.record.facts.get("data", "none recorded")
     own_data = splits.digest == recorded
     if not own_data and not other_data:
@@ -87,7 +91,7 @@ def evaluate(
     if batches is None:
         there = [f"{name} ({len(getattr(splits, name))})" for name in ("train", "validation", "test")]
         raise ConfigError(f"--split: the {split} split of these data is empty. Examples: {', '.join(there)}.")
-    decoding = registry.create("decoding", config["decoding"])
+    decoding = chosen.decoding.create()
     metric = task.final_metric(corpus, split, decoding) if task.decodes else task.metric(corpus, split)
     metric.to(model.device)
     began = time.perf_counter()
@@ -97,7 +101,7 @@ def evaluate(
     seconds = time.perf_counter() - began
     parts = [split] if own_data else [f"other-{splits.digest[:_DIGEST_CHARACTERS]}", split]
     if task.decodes:
-        parts.append(label_of(config["decoding"]))
+        parts.append(label_of(chosen.decoding))
     return Evaluation(
         name="/".join(parts),
         numbers=numbers,
@@ -113,24 +117,32 @@ def evaluate(
     )
 
 
-def _checked(config: Mapping[str, Any]) -> tuple[TrainerOptions, Task]:
-    problems = [problem for group in ("data", "decoding", "task") for problem in registry.check(group, config[group])]
-    problems += registry.problems_of(TrainerOptions, config["trainer"], "trainer")
-    if problems:
-        raise ConfigError(problems)
-    options, task = TrainerOptions(**config["trainer"]), registry.create("task", config["task"])
-    problems = task.problems(config)
-    if problems:
-        raise ConfigError(problems)
-    return options, task
+@dataclass(frozen=True)
+class _Chosen:
+    """What of a run's config an evaluation reads."""
+
+    data: Choice[Data[Any]]
+    task: Choice[Task]
+    decoding: Choice[Decoding]
+    trainer: TrainerOptions
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> Self:
+        trainer, problems = checked(TrainerOptions, raw["trainer"], "trainer")
+        problems += [problem for group in (DATA, DECODING, TASK) for problem in group.problems(raw[group.name])]
+        if problems:
+            raise ConfigError(problems)
+        data, task, decoding = DATA.parse(raw["data"]), TASK.parse(raw["task"]), DECODING.parse(raw["decoding"])
+        problems = problems_of(task, MODEL.parse(raw["model"]), data)
+        if problems:
+            raise ConfigError(problems)
+        return cls(data, task, decoding, cast(TrainerOptions, trainer))
 
 
-def label_of(decoding: Mapping[str, Any]) -> str:
+def label_of(decoding: Choice[Decoding]) -> str:
     """A decoding's name and what differs from its defaults, in letters that a metric's name may have."""
-    options = registry.options("decoding", decoding)
-    defaults = {knob.name: knob.default for knob in registry.knobs(registry.get("decoding", decoding["name"]))}
-    changed = [f"{name}-{value}" for name, value in options.items() if value != defaults[name]]
-    return re.sub(r"[^\w.-]", "_", "-".join([decoding["name"], *changed]))
+    changed = [f"{name}-{value}" for name, value in decoding.changed().items()]
+    return re.sub(r"[^\w.-]", "_", "-".join([decoding.name, *changed]))
 
 
 def record(store: Store, run_id: str, evaluation: Evaluation) -> tuple[str, int]:

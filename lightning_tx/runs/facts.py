@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 import lightning_tx
-from lightning_tx.core import registry
+from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.materials import Materials
 from lightning_tx.task.base import Task
 from lightning_tx.tracking.code import code_digest
@@ -43,7 +43,7 @@ def targets_of(counts: Mapping[str, int]) -> dict[str, int]:
     return {fact: counts[metric] for metric, fact in TARGETS.items() if metric in counts}
 
 
-def settle_precision(study: Study, configs: Iterable[Mapping[str, Any]]) -> tuple[Precision, str] | None:
+def settle_precision(study: Study, configs: Iterable[RunConfig]) -> tuple[Precision, str] | None:
     """The precision of a study's runs that leave it open, and the reason in words; None where no config does.
 
     Runs of one study are compared, so that all of them train in the same precision, whatever their width. The first
@@ -51,12 +51,12 @@ def settle_precision(study: Study, configs: Iterable[Mapping[str, Any]]) -> tupl
 
     Args:
         study: the study.
-        configs: checked configs of runs that are to belong to it.
+        configs: the configs of runs that are to belong to it.
     """
     open_ones = [
-        (config["trainer"].get("accelerator", "auto"), registry.options("model", config["model"])["d_model"])
+        (config.trainer.accelerator, config.model.model.options["d_model"])
         for config in configs
-        if config["trainer"].get("precision", "auto") == "auto"
+        if config.trainer.precision == "auto"
     ]
     if not open_ones:
         return None

@@ -5,11 +5,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from lightning_tx.core import plugin_files, registry
-from lightning_tx.model.parts import GROUPS as PARTS
-from lightning_tx.runs import plugins
+from lightning_tx.runs import plugin_files
+from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.materials import materials
-from lightning_tx.training.options import TrainerOptions
+from lightning_tx.runs.plugins import files_of
 
 #: Keys that do not change what is learnt: where files lie, what is recorded, which device does the work.
 VOLATILE = (
@@ -25,47 +24,49 @@ VOLATILE = (
 )
 
 
-def identify(config: Mapping[str, Any]) -> str:
-    """The identity of a checked config; reads the data and trains the tokenizer if that was not done yet."""
+def identify(config: RunConfig) -> str:
+    """The identity of a run; reads the data and trains the tokenizer if that was not done yet."""
     made = materials(config)
-    code = plugin_files.digests(plugins.files_of(config))
-    own = [f"{group} {digest}" for group, digest in code.items() if group not in VOLATILE]
+    code = plugin_files.digests(files_of(config.all_choices()))
+    own = [f"{group} {digest}" for group, digest in code.items()]
     return identity(config, made.splits.digest, made.tokenizer_digest, *own)
 
 
-def identity(config: Mapping[str, Any], *digests: str) -> str:
-    """A hash of a checked config and of the data it reads: 16 hexadecimal characters.
+def identity(config: RunConfig, *digests: str) -> str:
+    """A hash of what a run reads: 16 hexadecimal characters.
 
-    Volatile keys and options at their default do not enter, so that a run keeps its identity when the project learns
-    a new option.
+    Volatile keys, options at their default and what has no influence on the run do not enter, so that a run keeps its
+    identity when the project learns a new option.
 
     Args:
-        config: the full resolved config.
+        config: the run's config.
         digests: digests of the data, the tokenizer and the plugin files.
     """
-    content = {key: _essential(key, value) for key, value in config.items() if key not in VOLATILE}
-    text = json.dumps([content, *digests], sort_keys=True, ensure_ascii=False)
+    text = json.dumps([_essentials(config), *digests], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _essential(key: str, value: Any) -> Any:
-    if key == "trainer":
-        given = TrainerOptions(**value).model_dump(exclude_defaults=True)
-        return {name: option for name, option in given.items() if f"trainer.{name}" not in VOLATILE}
-    if key not in registry.GROUPS:
-        return value
-    essential = _without_defaults(key, value)
-    if "overrides" in essential and key == "model":
-        essential["overrides"] = [_essential_override(override) for override in essential["overrides"]]
-    return essential
+def _essentials(config: RunConfig) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        group: choice.essential()
+        for group, choice in config.choices.items()
+        if group not in VOLATILE and config.reads(group)
+    }
+    model = {key: value for key, value in content["model"].items() if config.reads(f"model.{key}")}
+    if "overrides" in model:
+        model["overrides"] = [_essential_override(config, index) for index in range(len(config.model.overrides))]
+    trainer = config.trainer.model_dump(exclude_defaults=True)
+    content["model"] = model
+    content["trainer"] = {key: value for key, value in trainer.items() if f"trainer.{key}" not in VOLATILE}
+    return {**content, "seed": config.seed, "init_from": config.init_from}
 
 
-def _essential_override(override: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _without_defaults(key, value) if key in PARTS else value for key, value in override.items()}
-
-
-def _without_defaults(group: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    options = registry.options(group, config)
-    defaults = {knob.name: knob.default for knob in registry.knobs(registry.get(group, config["name"]))}
-    changed = {name: value for name, value in options.items() if value != defaults[name]}
-    return {"name": config["name"], **changed}
+def _essential_override(config: RunConfig, index: int) -> Mapping[str, Any]:
+    override = config.model.overrides[index]
+    place = {"stack": override.stack, "layers": override.layers, "site": override.site}
+    chosen = {
+        group: choice.essential()
+        for group, choice in override.choices.items()
+        if (index, group) not in config.unread_overrides
+    }
+    return {**{key: value for key, value in place.items() if value is not None}, **chosen}

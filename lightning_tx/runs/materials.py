@@ -1,15 +1,13 @@
 """What a run is made from: its data, and the tokenizers trained on them."""
 
-from collections.abc import Mapping
+import json
 from dataclasses import dataclass
-from functools import cache
-from json import dumps, loads
 from pathlib import Path
 from typing import Any, TypedDict
 
-from lightning_tx.core import registry
-from lightning_tx.data.base import Splits
-from lightning_tx.task.base import Task
+from lightning_tx.core.group import Choice
+from lightning_tx.data.base import Data, Splits
+from lightning_tx.runs.config import RunConfig
 from lightning_tx.tokenizer.base import Tokenizer
 from lightning_tx.tokenizer.cached import train_cached
 
@@ -59,38 +57,44 @@ def digest_of_tokenizers(tokenizers: tuple[Tokenizer, ...]) -> str:
     return "-".join(tokenizer.digest for tokenizer in tokenizers)
 
 
-def materials(config: Mapping[str, Any]) -> Materials:
-    """Read the data and train or load the tokenizers of a checked config; the same ones are made once a process.
+def materials(config: RunConfig) -> Materials:
+    """Read the data and train or load the tokenizers of a run; the same ones are made once a process.
 
     Raises:
         ConfigError: the data cannot be read or split.
     """
-    parts = {key: config[key] for key in ("data", "tokenizer", "task")}
-    return _materials(dumps(parts, sort_keys=True), cache_folder(config))
-
-
-@cache
-def _materials(parts_json: str, folder: Path) -> Materials:
-    parts = loads(parts_json)
-    splits = _splits(dumps(parts["data"], sort_keys=True), folder)
-    task: Task = registry.create("task", parts["task"])
-    tokenizers = (
-        train_cached(parts["tokenizer"], texts, folder, task.special_tokens) for texts in task.tokenizer_texts(splits)
-    )
-    return Materials(splits, tuple(tokenizers))
+    chosen = [choice.essential() for choice in (config.data, config.tokenizer, config.task)]
+    folder = cache_folder(config.root)
+    key = json.dumps([*chosen, str(folder)], sort_keys=True)
+    if key not in _materials:
+        splits, task = _splits_of(config.data, folder), config.task.create()
+        _materials[key] = Materials(
+            splits,
+            tuple(
+                train_cached(config.tokenizer, texts, folder, task.special_tokens)
+                for texts in task.tokenizer_texts(splits)
+            ),
+        )
+    return _materials[key]
 
 
 def forget() -> None:
     """Let the next call of :func:`materials` read everything again."""
-    _materials.cache_clear()
-    _splits.cache_clear()
+    _materials.clear()
+    _splits.clear()
 
 
-@cache
-def _splits(data_json: str, folder: Path) -> Splits[Any]:
-    return registry.create("data", loads(data_json)).load(folder)
+def cache_folder(root: Path) -> Path:
+    """Where prepared data is kept between the runs below a folder."""
+    return root / "cache"
 
 
-def cache_folder(config: Mapping[str, Any]) -> Path:
-    """Where prepared data is kept between runs."""
-    return Path(config["root"]) / "cache"
+_materials: dict[str, Materials] = {}
+_splits: dict[str, Splits[Any]] = {}
+
+
+def _splits_of(data: Choice[Data[Any]], folder: Path) -> Splits[Any]:
+    key = json.dumps([data.essential(), str(folder)], sort_keys=True)
+    if key not in _splits:
+        _splits[key] = data.create().load(folder)
+    return _splits[key]

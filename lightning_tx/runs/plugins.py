@@ -1,14 +1,14 @@
 """The plugin files of a config, what a run records of them, and their consent when it is loaded again."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning_tx.core import plugin_files, registry
 from lightning_tx.core.errors import ConfigError, choices
-from lightning_tx.core.plugin_files import PluginFile
-from lightning_tx.model.parts import GROUPS as PARTS
+from lightning_tx.core.group import Choice
+from lightning_tx.runs import plugin_files
+from lightning_tx.runs.plugin_files import PluginFile
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.run import TrackedRun
 from lightning_tx.tracking.store import Store
@@ -32,17 +32,13 @@ def load(config: Mapping[str, Any]) -> None:
     plugin_files.load_files(listed)
 
 
-def files_of(config: Mapping[str, Any]) -> dict[str, list[PluginFile]]:
-    """By group, the plugin files that components of a checked config come from."""
-    named = [(group, config[group]["name"]) for group in registry.GROUPS if group in config]
-    for override in config["model"].get("overrides", []):
-        named += [(group, override[group]["name"]) for group in PARTS if group in override]
-    return plugin_files.files_of(named)
+def files_of(chosen: Iterable[Choice[Any]]) -> dict[str, list[PluginFile]]:
+    """By group, the plugin files that chosen components come from."""
+    return plugin_files.files_of((choice.group.name, choice.name) for choice in chosen)
 
 
-def record(run: TrackedRun, config: Mapping[str, Any]) -> None:
-    """Keep the plugin files that a run uses, and their digests, with the run."""
-    used = files_of(config)
+def record(run: TrackedRun, used: Mapping[str, Sequence[PluginFile]]) -> None:
+    """Keep the plugin files that a run uses, by group, and their digests, with the run."""
     run.log_params({f"{group}{PLUGIN_DIGEST}": digest for group, digest in plugin_files.digests(used).items()})
     for file in {file.path: file for files in used.values() for file in files}.values():
         run.log_text(f"{FOLDER}/{file.path.name}", file.source)

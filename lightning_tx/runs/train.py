@@ -7,30 +7,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.measure import LAST, to_text
 from lightning_tx.model.adapters import save_adapter
 from lightning_tx.model.count import count_parameters, forward_flops_per_token
 from lightning_tx.runs import plugins
 from lightning_tx.runs.assembly import Assembly, assemble
+from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.facts import facts_of, settle_precision, targets_of
 from lightning_tx.runs.identity import identify
 from lightning_tx.runs.loading import ADAPTER, SOURCE_TOKENIZER, TOKENIZER, WEIGHTS
 from lightning_tx.runs.materials import Materials, materials
 from lightning_tx.runs.pictures import drawn
 from lightning_tx.runs.starting import start_from
-from lightning_tx.task.base import Task
 from lightning_tx.tracking import tags
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.run import TrackedRun
 from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
-from lightning_tx.training.options import TrainerOptions
 
 
 def train(
-    config: Mapping[str, Any],
+    config: RunConfig,
     *,
     name: str,
     labels: Mapping[str, str],
@@ -42,7 +40,7 @@ def train(
     """Train one run from start to end, or from its last checkpoint to the end, and record it.
 
     Args:
-        config: a checked config.
+        config: the run's config.
         name: the run's name in the UI.
         labels: what the user chose, by group or key; recorded as ``ablation.*``.
         store: where it is recorded.
@@ -63,11 +61,10 @@ def train(
     from lightning_tx.training.checkpoint import seed_everything
     from lightning_tx.training.fit import fit
 
-    plugins.load(config)  # a launcher's worker has not checked the config
     made = materials(config)
-    task: Task = registry.create("task", config["task"])
-    if config.get("margin") is not None:
-        _state_margin(config["margin"], study)
+    task = config.task.create()
+    if config.margin is not None:
+        _state_margin(config.margin, study)
     measured = {
         tags.METRIC: f"{LAST}{task.primary}",
         tags.DIRECTION: task.direction,
@@ -77,22 +74,21 @@ def train(
         store,
         name=name,
         identity=identify(config),
-        config=config,
-        choices=labels,
-        seed=config["seed"],
+        config=config.raw,
+        choices=config.read_only(labels),
+        seed=config.seed,
         study=study,
         tags=measured,
     ) as run:
-        seed_everything(config["seed"])
+        seed_everything(config.seed)
         parts = assemble(config, made)
-        if config.get("init_from"):
-            start_from(parts.net, config, store)
-        options = TrainerOptions(**config["trainer"])
+        if config.init_from:
+            start_from(parts.net, config.model.adapter.create(), config.init_from, store)
         sizes = _sizes(parts.net, config, made)
         precision = _record_start(run, config, made, parts, sizes, say)
         fit(
             parts.module,
-            options,
+            config.trainer,
             train=parts.train,
             validation=parts.validation,
             test=parts.test,
@@ -108,7 +104,7 @@ def train(
 
 def _record_start(
     run: TrackedRun,
-    config: Mapping[str, Any],
+    config: RunConfig,
     made: Materials,
     parts: Assembly,
     sizes: Mapping[str, float],
@@ -117,7 +113,7 @@ def _record_start(
     """Record what the run is made of; returns the precision to train in."""
     from lightning_tx.training.precision import choose_precision
 
-    options, dims = TrainerOptions(**config["trainer"]), parts.net.dims
+    options, dims = config.trainer, parts.net.dims
     shared = settle_precision(run.study, [config]) if run.study else None
     precision, reason = shared or choose_precision(options.precision, options.accelerator, dims.d_model)
     say(f"precision {precision}: {reason}")
@@ -126,7 +122,7 @@ def _record_start(
         run.log_file(run.folder / file)
     run.log_facts(facts_of(made, parts.module.task, options, max_seq_len=dims.max_seq_len, precision=precision))
     run.log_params({"data_counts": parts.counts})
-    plugins.record(run, config)
+    plugins.record(run, plugins.files_of(config.all_choices()))
     for name, count in parts.counts.items():
         if count:
             say(f"data: {name} {count:,}")
@@ -134,7 +130,7 @@ def _record_start(
     return precision
 
 
-def _record_end(run: TrackedRun, config: Mapping[str, Any], parts: Assembly, sizes: Mapping[str, float]) -> None:
+def _record_end(run: TrackedRun, config: RunConfig, parts: Assembly, sizes: Mapping[str, float]) -> None:
     """Record what came of the run: its costs, weights, files and pictures."""
     from lightning_tx.training.fit import FINAL
 
@@ -145,12 +141,13 @@ def _record_end(run: TrackedRun, config: Mapping[str, Any], parts: Assembly, siz
         # The backward pass costs twice the forward pass.
         "flops/total": 3 * sizes["flops/forward_per_token"] * parts.module.latest["train/positions"],
     }
-    run.log_metrics(costs, step=TrainerOptions(**config["trainer"]).max_steps)
+    run.log_metrics(costs, step=config.trainer.max_steps)
     run.log_file(run.folder / FINAL, WEIGHTS)
     run.flush()
-    own = registry.create("adapter", config["adapter"]).state_dict(parts.net)
+    adapter = config.model.adapter
+    own = adapter.create().state_dict(parts.net)
     if own:
-        save_adapter(own, config["adapter"], run.folder / ADAPTER)
+        save_adapter(own, {"name": adapter.name, **adapter.options}, run.folder / ADAPTER)
         run.log_file(run.folder / ADAPTER)
     for name, content in {**parts.module.files, **dict(drawn(store.run(run.run_id), store))}.items():
         run.log_content(name, content)
@@ -162,9 +159,9 @@ def _state_margin(margin: Any, study: Study | None) -> None:
     study.state_margin(margin)
 
 
-def _sizes(net: nn.Module, config: Mapping[str, Any], made: Materials) -> dict[str, float]:
+def _sizes(net: nn.Module, config: RunConfig, made: Materials) -> dict[str, float]:
     counts = count_parameters(net)
-    flops = forward_flops_per_token(config, **made.vocab_sizes)
+    flops = forward_flops_per_token(config.model, **made.vocab_sizes)
     return {
         "params/total": counts.total,
         "params/trainable": counts.trainable,

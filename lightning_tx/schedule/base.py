@@ -1,6 +1,7 @@
 """The interface of the group ``schedule``."""
 
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.group import Group
 
 
 class Schedule:
@@ -28,3 +29,6 @@ class Schedule:
 def warmed(step: int, warmup_steps: int) -> float:
     """Linear warm-up: rises to 1 at ``warmup_steps`` and stays."""
     return min(1.0, step / warmup_steps) if warmup_steps else 1.0
+
+
+SCHEDULE = Group("schedule", Schedule, __package__, gives=("lr", "max_steps", "d_model"))

@@ -2,11 +2,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lightning_tx.core.registry import register
-from lightning_tx.schedule.base import Schedule, warmed
+from lightning_tx.schedule.base import SCHEDULE, Schedule, warmed
 
 
-@register("schedule", "constant")
+@SCHEDULE.register("constant")
 class Constant(Schedule):
     """``optimizer.lr`` throughout, after a linear warm-up.
 

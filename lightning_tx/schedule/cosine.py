@@ -3,11 +3,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lightning_tx.core.registry import register
-from lightning_tx.schedule.base import Schedule, warmed
+from lightning_tx.schedule.base import SCHEDULE, Schedule, warmed
 
 
-@register("schedule", "cosine")
+@SCHEDULE.register("cosine")
 class Cosine(Schedule):
     """Linear warm-up to ``optimizer.lr``, then half a cosine down to a fraction of it at the last step.
 

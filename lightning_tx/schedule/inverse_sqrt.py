@@ -2,11 +2,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lightning_tx.core.registry import register
-from lightning_tx.schedule.base import Schedule
+from lightning_tx.schedule.base import SCHEDULE, Schedule
 
 
-@register("schedule", "inverse_sqrt")
+@SCHEDULE.register("inverse_sqrt")
 class InverseSqrt(Schedule):
     """Linear warm-up to ``optimizer.lr``, then decay with the inverse square root of the step.
 

@@ -3,11 +3,10 @@ from typing import Annotated
 from pydantic import Field
 
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
-from lightning_tx.schedule.base import Schedule
+from lightning_tx.schedule.base import SCHEDULE, Schedule
 
 
-@register("schedule", "noam")
+@SCHEDULE.register("noam")
 class Noam(Schedule):
     """``factor · d_model^-0.5 · min(step^-0.5, step · warmup^-1.5)``, whatever ``optimizer.lr``, which has to be null.
 

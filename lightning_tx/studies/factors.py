@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lightning_tx.core.errors import ConfigError, choices, nearest
-from lightning_tx.core.registry import GROUPS
+from lightning_tx.groups import GROUPS
 from lightning_tx.studies.keys import ABSENT, below, label_of, one_spelling, value_at
 from lightning_tx.tracking.tags import PLUGIN_DIGEST
 

@@ -9,14 +9,15 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lightning_tx.core import registry
 from lightning_tx.core.context import Mean
-from lightning_tx.core.errors import choices
+from lightning_tx.core.errors import choices, naming
+from lightning_tx.core.group import Choice, Group
 from lightning_tx.core.measure import Direction, Measure
-from lightning_tx.data.base import Splits
+from lightning_tx.data.base import DATA, Data, Splits
 from lightning_tx.data.batch import BatchSize
 from lightning_tx.data.corpus import SplitName
 from lightning_tx.decoding.base import Decoding
+from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.tokenizer.base import Tokenizer
 
 
@@ -110,19 +111,14 @@ class Task(ABC):
         in training only has no place in it.
         """
 
-    def problems(self, config: Mapping[str, Any]) -> list[str]:
-        """What in a whole config does not fit this task, one sentence each."""
-        data, name = config["data"]["name"], config["task"]["name"]
-        if registry.get("data", data).texts_per_example == self.texts_per_example:
+    def problems(self, model: Choice[LanguageModel], data: Choice[Data[Any]]) -> list[str]:
+        """What in a choice of model and data does not fit this task, one sentence each."""
+        if data.component.texts_per_example == self.texts_per_example:
             return []
         kinds = {1: "single texts", 2: "pairs of texts"}
-        fitting = [
-            other
-            for other in registry.names("data")
-            if registry.get("data", other).texts_per_example == self.texts_per_example
-        ]
+        fitting = [other for other in DATA.names() if DATA.get(other).texts_per_example == self.texts_per_example]
         return [
-            f"data.name: {data!r} does not hold {kinds[self.texts_per_example]}, as task={name} needs. "
+            f"data.name: {data.name!r} does not hold {kinds[self.texts_per_example]}, as the task needs. "
             f"Choices: {choices(fitting)}."
         ]
 
@@ -176,3 +172,11 @@ class Task(ABC):
     def max_new_tokens(self, length: int, max_seq_len: int) -> int:
         """The longest output for an input of ``length`` tokens: what it leaves of ``max_seq_len``, one at least."""
         return max(1, max_seq_len + 1 - length)
+
+
+def problems_of(task: Choice[Task], model: Choice[LanguageModel], data: Choice[Data[Any]]) -> list[str]:
+    """What in a choice of model and data does not fit a task, one sentence each, which names the task."""
+    return naming(task.create().problems(model, data), task=task.name)
+
+
+TASK = Group("task", Task, __package__)

@@ -8,19 +8,19 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lightning_tx.core import registry
+from lightning_tx.core.group import Choice
 from lightning_tx.core.measure import TEXT, Measure
-from lightning_tx.core.registry import register
-from lightning_tx.data.base import Splits
+from lightning_tx.data.base import Data, Splits
 from lightning_tx.data.batch import Batch, BatchSize
 from lightning_tx.data.corpus import Corpus, SplitName, prepare
 from lightning_tx.data.packing import PackedBatches
-from lightning_tx.task.base import Loss, Task
+from lightning_tx.model.language_model import LanguageModel
+from lightning_tx.task.base import TASK, Loss, Task
 from lightning_tx.task.cross_entropy import cross_entropy_sum, perplexity, states_of, without_seen
 from lightning_tx.tokenizer.base import Tokenizer
 
 
-@register("task", "causal_lm")
+@TASK.register("causal_lm")
 class CausalLM(Task):
     """Predict each next token from those before it, over documents packed into full sequences.
 
@@ -47,16 +47,14 @@ class CausalLM(Task):
         """Every token is a target, once, however rows are cut."""
         return "causal_lm: each token from those before it"
 
-    def problems(self, config: Mapping[str, Any]) -> list[str]:
+    def problems(self, model: Choice[LanguageModel], data: Choice[Data[Any]]) -> list[str]:
         """A causal language model needs single texts, and a model that sees the past only."""
-        problems = super().problems(config)
-        name = config["model"]["name"]
-        model = registry.get("model", name)
-        if model.causal and model.num_inputs == 1:
+        problems = super().problems(model, data)
+        if model.component.causal and model.component.num_inputs == 1:
             return problems
         return [
             *problems,
-            f"model.name: {name!r} does not continue one text from left to right, as task=causal_lm needs.",
+            f"model.name: {model.name!r} does not continue one text from left to right, as task=causal_lm needs.",
         ]
 
     def prepare(self, splits: Splits[str], tokenizers: tuple[Tokenizer, ...], cache: Path) -> Corpus:

@@ -9,17 +9,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError, choices
+from lightning_tx.core.group import Choice
 from lightning_tx.core.measure import Measure
-from lightning_tx.core.registry import register
-from lightning_tx.data.base import Splits
+from lightning_tx.data.base import Data, Splits
 from lightning_tx.data.batch import IGNORE, Batch, BatchSize
 from lightning_tx.data.corpus import SPLIT_NAMES, Corpus, EncodedSplit, SplitName, prepare
 from lightning_tx.data.masking import MASK, MaskedBatches, Masking, MaskingVocabulary
 from lightning_tx.data.packing import PackedBatches
-from lightning_tx.model.language_model import LanguageModel
-from lightning_tx.task.base import Loss, Task
+from lightning_tx.model.language_model import MODEL, LanguageModel
+from lightning_tx.task.base import TASK, Loss, Task
 from lightning_tx.task.cross_entropy import cross_entropy_sum, perplexity, states_of
 from lightning_tx.tokenizer.base import Tokenizer
 
@@ -43,7 +42,7 @@ class MaskedCorpus:
     commonest: int
 
 
-@register("task", "masked_lm")
+@TASK.register("masked_lm")
 class MaskedLM(Task):
     """Guess hidden tokens from all those around them, over documents packed into full sequences.
 
@@ -78,16 +77,15 @@ class MaskedLM(Task):
         what = f"{'whole words' if self.whole_words else 'tokens'}, {self.mask_fraction} of a row"
         return f"masked_lm: hidden {what}, in batches of {batch.rows(max_seq_len)} rows of {max_seq_len}"
 
-    def problems(self, config: Mapping[str, Any]) -> list[str]:
+    def problems(self, model: Choice[LanguageModel], data: Choice[Data[Any]]) -> list[str]:
         """A masked language model needs single texts, and a model that sees both sides of a token."""
-        problems = super().problems(config)
-        name = config["model"]["name"]
-        if _sees_both_sides(name):
+        problems = super().problems(model, data)
+        if _sees_both_sides(model.name):
             return problems
-        fitting = choices(filter(_sees_both_sides, registry.names("model")))
+        fitting = choices(filter(_sees_both_sides, MODEL.names()))
         return [
             *problems,
-            f"model.name: {name!r} does not read one text from both sides, as task=masked_lm needs. "
+            f"model.name: {model.name!r} does not read one text from both sides, as task=masked_lm needs. "
             f"Choices: {fitting}.",
         ]
 
@@ -183,7 +181,7 @@ class Guesses(Metric):
 
 
 def _sees_both_sides(model: str) -> bool:
-    cls = registry.get("model", model)
+    cls = MODEL.get(model)
     return not cls.causal and cls.num_inputs == 1
 
 

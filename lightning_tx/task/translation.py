@@ -7,17 +7,17 @@ from pydantic import Field
 from torch import nn
 from torchmetrics import Metric
 
-from lightning_tx.core import registry
+from lightning_tx.core.group import Choice
 from lightning_tx.core.measure import TEXT, Measure
-from lightning_tx.core.registry import register
-from lightning_tx.data.base import Splits
+from lightning_tx.data.base import Data, Splits
 from lightning_tx.data.batch import BatchSize, PairBatch
 from lightning_tx.data.bucketing import BucketedBatches
 from lightning_tx.data.corpus import SplitName
 from lightning_tx.data.pairs import PairCorpus, prepare_pairs, too_long
 from lightning_tx.decoding.base import Decoding
 from lightning_tx.decoding.greedy import Greedy
-from lightning_tx.task.base import Loss, Task
+from lightning_tx.model.language_model import LanguageModel
+from lightning_tx.task.base import TASK, Loss, Task
 from lightning_tx.task.cross_entropy import cross_entropy_sum, target_states_of
 from lightning_tx.task.translation_quality import TranslationQuality
 from lightning_tx.tokenizer.base import Tokenizer
@@ -26,7 +26,7 @@ from lightning_tx.tokenizer.base import Tokenizer
 SPARE_TOKENS = 10
 
 
-@register("task", "translation")
+@TASK.register("translation")
 class Translation(Task):
     """Write the second text of a pair, given the first.
 
@@ -79,13 +79,14 @@ class Translation(Task):
         """Each token of the second text; BLEU depends on its tokenizer too."""
         return f"translation: the second text from the first, BLEU on tokens {self.bleu_tokenize}"
 
-    def problems(self, config: Mapping[str, Any]) -> list[str]:
+    def problems(self, model: Choice[LanguageModel], data: Choice[Data[Any]]) -> list[str]:
         """Translation needs pairs, a model with a source and a target, and embeddings that fit the vocabularies."""
-        problems = super().problems(config)
-        name = config["model"]["name"]
-        if registry.get("model", name).num_inputs != 2:
-            problems.append(f"model.name: {name!r} reads one text, but task=translation has a source and a target.")
-        elif not self.joint_vocabulary and registry.options("model", config["model"])["share_embeddings"]:
+        problems = super().problems(model, data)
+        if model.component.num_inputs != 2:
+            problems.append(
+                f"model.name: {model.name!r} reads one text, but task=translation has a source and a target."
+            )
+        elif not self.joint_vocabulary and model.options["share_embeddings"]:
             problems.append(
                 "model.share_embeddings: true needs one vocabulary for both sides; "
                 "set it to false, or task.joint_vocabulary to true."

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from lightning_tx.core import registry
+from lightning_tx.components.pattern.base import PATTERN
+from lightning_tx.core.schema import options_of
+from lightning_tx.groups import GROUPS
+from lightning_tx.model.language_model import MODEL
 
 Config = Mapping[str, Any]
 
@@ -45,7 +48,7 @@ SMALL_PATTERN = 4
 
 def sized(config: Config, **changes: Any) -> dict[str, Any]:
     """A model's config at the sizes of the tests; options that have no such size stay as they are."""
-    known = {knob.name for knob in registry.knobs(registry.get("model", config["name"]))}
+    known = {option.name for option in options_of(MODEL.get(config["name"]))}
     sizes = SIZES | changes
     return {**config, **{name: value for name, value in sizes.items() if name in known}}
 
@@ -55,9 +58,9 @@ def with_dropout(config: Config, group: str, probability: float) -> dict[str, An
     return {
         **config,
         **{
-            knob.name: probability
-            for knob in registry.knobs(registry.get(group, config["name"]))
-            if knob.name.endswith("dropout")
+            option.name: probability
+            for option in options_of(GROUPS[group].get(config["name"]))
+            if option.name.endswith("dropout")
         },
     }
 
@@ -67,7 +70,7 @@ def shrunk(config: Config) -> dict[str, Any]:
 
     All whole numbers are divided alike, so that the largest becomes ``SMALL_PATTERN``, and are 1 at least.
     """
-    options = registry.options("pattern", config)
+    options = PATTERN.parse(config).options
     numbers = {name: value for name, value in options.items() if type(value) is int and value > 0}
     largest = max(numbers.values(), default=0)
     if largest <= SMALL_PATTERN:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.groups import GROUPS
 from lightning_tx.testing.property import Property
 from lightning_tx.testing.results import ConformanceError
 from lightning_tx.testing.subject import Component, Subject
@@ -28,7 +28,7 @@ def conformance(component: str, **options: Any) -> Callable[..., None]:
     """
     group, _, name = component.partition("/")
     config = {"name": name, **options}
-    problems = registry.check(group, config)
+    problems = GROUPS[group].problems(config)
     if problems:
         raise ConfigError(problems)
     label = name + "".join(f" {key}={value}" for key, value in options.items())

@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_tx.components.pattern.base import Pattern
-from lightning_tx.components.positions.base import Positions
-from lightning_tx.core import registry
+from lightning_tx.components.attention.base import ATTENTION
+from lightning_tx.components.pattern.base import PATTERN, Pattern
+from lightning_tx.components.positions.base import POSITIONS, Positions
 from lightning_tx.core.context import Absent, Memory, Output, Sublayer
+from lightning_tx.groups import GROUPS
 from lightning_tx.kernels.cache import Cache
 from lightning_tx.model.build import build_model
+from lightning_tx.model.language_model import MODEL
 from lightning_tx.testing.baseline import (
     BATCH,
     LENGTH,
@@ -60,7 +62,7 @@ class Component:
     @property
     def component(self) -> type:
         """The class."""
-        return registry.get(self.group, self.config["name"])
+        return GROUPS[self.group].get(self.config["name"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,22 +174,22 @@ class Subject:
     @property
     def has_source(self) -> bool:
         """Whether the model takes two inputs."""
-        return registry.get("model", self.topology["name"]).num_inputs == 2
+        return MODEL.get(self.topology["name"]).num_inputs == 2
 
     @property
     def is_causal(self) -> bool:
         """Whether the model sees the past only."""
-        return registry.get("model", self.topology["name"]).causal
+        return MODEL.get(self.topology["name"]).causal
 
     @property
     def has_attention(self) -> bool:
         """Whether tokens see each other at all."""
-        return not issubclass(registry.get("attention", self.parts["attention"]["name"]), Absent)
+        return not issubclass(ATTENTION.get(self.parts["attention"]["name"]), Absent)
 
     @cached_property
     def pattern(self) -> Pattern:
         """The pattern as the model has it, made small."""
-        return registry.create("pattern", shrunk(self.parts["pattern"]))
+        return PATTERN.create(shrunk(self.parts["pattern"]))
 
     @property
     def is_full(self) -> bool:
@@ -198,7 +200,7 @@ class Subject:
     @property
     def tells_order(self) -> bool:
         """Whether the positions are said to tell the order of tokens."""
-        return registry.get("positions", self.parts["positions"]["name"]).tells_order
+        return POSITIONS.get(self.parts["positions"]["name"]).tells_order
 
     @property
     def positions(self) -> list[Positions]:

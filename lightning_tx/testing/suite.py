@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from lightning_tx.core import registry
+from lightning_tx.core.schema import options_of
+from lightning_tx.groups import GROUPS
 from lightning_tx.testing.baseline import BASELINE, PARTS, TOPOLOGIES, Config
 from lightning_tx.testing.combinations import Combinations, refusal
 from lightning_tx.testing.properties import PROPERTIES
@@ -17,16 +18,16 @@ from lightning_tx.testing.subject import Component, Subject
 ONE_TOPOLOGY = ("compiles_in_one_graph", "builds_at_its_own_size")
 
 
-def default_choices(groups: Iterable[str] = registry.GROUPS) -> dict[str, dict[str, Config]]:
+def default_choices(groups: Iterable[str] = GROUPS) -> dict[str, dict[str, Config]]:
     """Every registered component of some groups with the defaults of its options, by group and name.
 
     Components with options that have no default are left out: only a yaml says what they are to be.
     """
     found: dict[str, dict[str, Config]] = {}
     for group in groups:
-        for name in registry.names(group):
-            knobs = registry.knobs(registry.get(group, name))
-            if not any(knob.required for knob in knobs):
+        for name in GROUPS[group].names():
+            options = options_of(GROUPS[group].get(name))
+            if not any(option.required for option in options):
                 found.setdefault(group, {})[name] = {"name": name}
     return found
 

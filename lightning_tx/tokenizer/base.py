@@ -9,6 +9,7 @@ from typing import Self
 from tokenizers import Tokenizer as Backend
 
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.group import Group
 from lightning_tx.data.storage import digest_of_texts
 
 PAD, BOS, EOS, UNK = "<pad>", "<bos>", "<eos>", "<unk>"
@@ -114,3 +115,6 @@ class TokenizerTrainer(ABC):
     def vocabulary(self, tokens: Iterable[str]) -> dict[str, int]:
         """The ids of a vocabulary that consists of the special tokens followed by ``tokens``."""
         return {token: number for number, token in enumerate([*self.special_tokens, *tokens])}
+
+
+TOKENIZER = Group("tokenizer", TokenizerTrainer, __package__)

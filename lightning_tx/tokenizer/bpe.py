@@ -7,13 +7,12 @@ from pydantic import Field
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from lightning_tx.core.registry import register
-from lightning_tx.tokenizer.base import SPECIAL_TOKENS, TokenizerTrainer
+from lightning_tx.tokenizer.base import SPECIAL_TOKENS, TOKENIZER, TokenizerTrainer
 
 _NUM_BYTES = 256
 
 
-@register("tokenizer", "bpe")
+@TOKENIZER.register("bpe")
 class Bpe(TokenizerTrainer):
     """Byte-pair encoding over bytes, with GPT-2's division into words; nothing is unknown.
 

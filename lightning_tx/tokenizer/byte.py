@@ -5,11 +5,10 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
-from lightning_tx.core.registry import register
-from lightning_tx.tokenizer.base import TokenizerTrainer
+from lightning_tx.tokenizer.base import TOKENIZER, TokenizerTrainer
 
 
-@register("tokenizer", "byte")
+@TOKENIZER.register("byte")
 class Byte(TokenizerTrainer):
     """The 256 byte values of UTF-8; nothing is learned and nothing is unknown.
 

@@ -5,11 +5,10 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models
 
-from lightning_tx.core.registry import register
-from lightning_tx.tokenizer.base import UNK, TokenizerTrainer
+from lightning_tx.tokenizer.base import TOKENIZER, UNK, TokenizerTrainer
 
 
-@register("tokenizer", "character")
+@TOKENIZER.register("character")
 class Character(TokenizerTrainer):
     """The Unicode characters of the training split; any other becomes ``<unk>``, which has no text.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from pydantic import Field
 
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
+from lightning_tx.core.group import Group
 from lightning_tx.tracking import sqlite
 from lightning_tx.tracking.client import check_reachable, check_uri, configure, connect, is_server, quiet, translated
 from lightning_tx.tracking.locks import locked
@@ -153,7 +153,6 @@ class Store(StoreReader):
             self.client.log_artifact(run_id, str(path), folder or None)
 
 
-@register("tracking", "mlflow")
 class Mlflow:
     """Runs recorded in MLflow: an SQLite file below the run folder, another database, or a server.
 
@@ -250,3 +249,7 @@ def _lock_file(uri: str, root: Path) -> Path:
 
 def _batches(items: list[Any], size: int) -> Iterable[list[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+TRACKING = Group("tracking", Mlflow, __package__, gives=("root",))
+TRACKING.register("mlflow")(Mlflow)

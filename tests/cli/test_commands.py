@@ -8,6 +8,7 @@ import pytest
 
 from lightning_tx.cli import main
 from lightning_tx.cli.completion import SCRIPTS, candidates
+from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
 from lightning_tx.tracking.study import Study
@@ -23,7 +24,13 @@ def studied(tmp_path_factory, text):
             config = tiny_config(root, text, f"positions={positions}", f"seed={seed}")
             store = open_store(config)
             study = Study.open(store, "small")
-            train(config, name=f"{positions} {seed}", labels={"positions": positions}, store=store, study=study)
+            train(
+                RunConfig.parse(config),
+                name=f"{positions} {seed}",
+                labels={"positions": positions},
+                store=store,
+                study=study,
+            )
     return root, store.runs("small")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from lightning_tx.cli.compose import compose, hydra_session, labels_in, read_request
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import GROUPS
+from lightning_tx.groups import GROUPS
 from lightning_tx.model.build import build_model
 from lightning_tx.model.count import count_parameters
 

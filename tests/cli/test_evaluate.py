@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sacrebleu import corpus_bleu, corpus_chrf
@@ -11,6 +12,7 @@ from lightning_tx.cli import main
 from lightning_tx.cli.compose import compose
 from lightning_tx.cli.runs import find_run
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.decoding.base import DECODING
 from lightning_tx.decoding.generate import generate
 from lightning_tx.decoding.greedy import Greedy
 from lightning_tx.runs.evaluation import label_of
@@ -161,7 +163,13 @@ def test_last_is_the_newest_run_that_finished(root) -> None:
     assert find_run(store, "last").run_id == runs[1]
 
 
-def test_labels_tell_decodings_apart() -> None:
-    assert label_of({"name": "beam", "num_beams": 5}) == "beam"
-    assert label_of({"name": "beam", "num_beams": 4, "length_penalty": 0.6}) == "beam-num_beams-4-length_penalty-0.6"
-    assert label_of({"name": "sample", "top_k": 5}) == "sample-top_k-5"
+@pytest.mark.parametrize(
+    ("options", "label"),
+    [
+        ({"name": "beam", "num_beams": 5}, "beam"),
+        ({"name": "beam", "num_beams": 4, "length_penalty": 0.6}, "beam-num_beams-4-length_penalty-0.6"),
+        ({"name": "sample", "top_k": 5}, "sample-top_k-5"),
+    ],
+)
+def test_labels_tell_decodings_apart(options: dict[str, Any], label: str) -> None:
+    assert label_of(DECODING.parse(options)) == label

@@ -15,6 +15,7 @@ from lightning_tx.cli.compose import compose
 from lightning_tx.cli.generate import write
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.decoding.greedy import Greedy
+from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.loading import LoadedRun, load_run
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
@@ -51,7 +52,7 @@ NUMBERS = ["twenty-one", "three hundred and forty", "seven"]
 
 def trained(config: dict[str, Any], name: str) -> str:
     """The id of a finished run."""
-    return train(config, name=name, labels={}, store=open_store(config)).run_id
+    return train(RunConfig.parse(config), name=name, labels={}, store=open_store(config)).run_id
 
 
 @pytest.fixture(scope="module")

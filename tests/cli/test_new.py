@@ -11,8 +11,10 @@ import yaml
 
 from lightning_tx.cli import main
 from lightning_tx.cli.new import INSIDE, class_name, groups, plain_files
-from lightning_tx.core import plugin_files, registry
-from lightning_tx.core.plugin_files import load_files
+from lightning_tx.core.schema import options_of
+from lightning_tx.groups import GROUPS
+from lightning_tx.runs import plugin_files
+from lightning_tx.runs.plugin_files import load_files
 from lightning_tx.tracking.store import Mlflow
 from tests.tiny import tiny_overrides
 
@@ -46,10 +48,10 @@ def test_a_written_component_is_short_complete_and_passes_its_reference_test(tem
 
     (file,) = load_files([component])
     assert file.components == ((group, name),)
-    cls = registry.get(group, name)
+    cls = GROUPS[group].get(name)
     values = yaml.load(config.read_text().replace("1e-", "1.0e-"), yaml.SafeLoader)
-    assert registry.check(group, values) == []
-    assert values == {"name": name, **{knob.name: knob.default for knob in registry.knobs(cls)}}
+    assert GROUPS[group].problems(values) == []
+    assert values == {"name": name, **{option.name: option.default for option in options_of(cls)}}
 
     written = importlib.import_module(f"test_{name}")
     references = [part for key, part in vars(written).items() if key.startswith("test_") and key != "test_conforms"]

@@ -12,8 +12,9 @@ import pytest
 from lightning_tx.cli import main
 from lightning_tx.cli.compose import compose, hydra_session, labels_in
 from lightning_tx.cli.plugins import plugins_of
-from lightning_tx.core import plugin_files
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.runs import plugin_files
+from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.loading import load_run
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
@@ -23,7 +24,7 @@ from tests.tiny import tiny_config, tiny_overrides
 SOURCE = """
 from torch import Tensor
 from lightning_tx.components.feed_forward.base import Gated
-from lightning_tx.core.registry import register
+from lightning_tx import register
 
 @register("feed_forward", "reglu")
 class ReGLU(Gated):
@@ -33,7 +34,7 @@ class ReGLU(Gated):
         return x.relu()
 """
 SCHEDULE = """
-from lightning_tx.core.registry import register
+from lightning_tx import register
 from lightning_tx.schedule.base import Schedule
 
 @register("schedule", "flat")
@@ -114,7 +115,7 @@ def test_a_run_that_only_lists_a_file_needs_none(ltx: Ltx, root) -> None:
 def test_a_launchers_worker_imports_the_files_of_its_job(own, root, text) -> None:
     config = tiny_config(root, text, LISTED, "feed_forward=reglu", "trainer.max_steps=2", "trainer.val_every=2")
     plugin_files.forget()  # a process that has not checked the config
-    assert train(config, name="job", labels={}, store=open_store(config)).finished
+    assert train(RunConfig.parse(config), name="job", labels={}, store=open_store(config)).finished
 
 
 def test_an_edited_file_is_trained_anew_and_the_report_tells_the_versions_apart(ltx: Ltx, own, root) -> None:

@@ -3,9 +3,10 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict, Unpack
 import pytest
 from pydantic import Field
 
-from lightning_tx.core import registry
+from lightning_tx.components.norm.base import NORM, Norm
 from lightning_tx.core.constructor import constructor_problem, with_defaults
 from lightning_tx.core.errors import PluginError
+from lightning_tx.core.schema import options_of
 
 Rate = Annotated[float, Field(default=0.5, ge=0, lt=1)]
 
@@ -28,7 +29,7 @@ class Sized(TypedDict):
     bias: NotRequired[Annotated[bool, Field(default=False)]]
 
 
-class Spelt:
+class Spelt(Norm):
     """The options one by one."""
 
     def __init__(
@@ -43,7 +44,7 @@ class Spelt:
     ) -> None: ...
 
 
-class Sharing:
+class Sharing(Norm):
     """The same options, all but the first from a ``TypedDict``."""
 
     def __init__(self, width: int, *, own: int = 3, **options: Unpack[Shared]) -> None:
@@ -57,25 +58,25 @@ class Inheriting(Sharing):
 @pytest.fixture(autouse=True)
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The classes above in the group ``norm``, forgotten after the test."""
-    registry.names("norm")
-    monkeypatch.setitem(registry._components, "norm", dict(registry._components["norm"]))
+    NORM.names()
+    monkeypatch.setattr(NORM, "_classes", dict(NORM._classes))
     for cls in (Spelt, Sharing, Inheriting):
-        registry.register("norm", cls.__name__)(cls)
+        NORM.register(cls.__name__)(cls)
 
 
 @pytest.mark.parametrize("cls", [Sharing, Inheriting])
 def test_shared_options_are_as_if_spelt_out(cls: type) -> None:
-    assert registry.knobs(cls) == registry.knobs(Spelt)
+    assert options_of(cls) == options_of(Spelt)
     for wrong in (
         {"rate": 1.0, "kind": "oval", "limit": 0, "targets": ["q", 2]},
         {"rate": "0.1", "limit": 3.0, "targets": "q", "own": None},
         {"raet": 0.1},
     ):
-        expected = registry.check("norm", {"name": "Spelt"} | wrong)
-        assert expected and registry.check("norm", {"name": cls.__name__} | wrong) == expected
+        expected = NORM.problems({"name": "Spelt"} | wrong)
+        assert expected and NORM.problems({"name": cls.__name__} | wrong) == expected
     config = {"name": cls.__name__, "rate": 0, "limit": 2}
-    assert registry.options("norm", config) == registry.options("norm", config | {"name": "Spelt"})
-    assert registry.create("norm", config, 7).chosen["limit"] == 2
+    assert NORM.parse(config).options == NORM.parse(config | {"name": "Spelt"}).options
+    assert NORM.create(config, 7).chosen["limit"] == 2
 
 
 def test_a_class_built_without_a_config_has_the_defaults_too() -> None:
@@ -101,7 +102,7 @@ def test_an_option_without_default_is_required() -> None:
 
     cls = type("Mine", (), {"__init__": constructor})
     assert constructor_problem(cls, ["width"]) is None
-    assert [(knob.name, knob.type, knob.required) for knob in registry.knobs(cls)] == [
+    assert [(option.name, option.type, option.required) for option in options_of(cls)] == [
         ("size", "int > 0", True),
         ("bias", "bool", False),
     ]
@@ -136,5 +137,5 @@ def without_default(self: Any, width: int, **options: Unpack[Open]) -> None: ...
 )
 def test_shared_options_must_follow_the_rule(constructor: Any, words: str) -> None:
     with pytest.raises(PluginError, match=rf"norm/mine .*{words}"):
-        registry.register("norm", "mine")(type("Mine", (), {"__init__": constructor}))
-    assert "mine" not in registry.names("norm")
+        NORM.register("mine")(type("Mine", (Norm,), {"__init__": constructor}))
+    assert "mine" not in NORM.names()

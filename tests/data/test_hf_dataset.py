@@ -10,10 +10,10 @@ import huggingface_hub
 import pytest
 from datasets import Dataset, DatasetDict, Features, Translation, Value, config
 
-from lightning_tx.core import registry
 from lightning_tx.core.description import description
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.data.base import Splits
+from lightning_tx.core.schema import options_of
+from lightning_tx.data.base import DATA, Splits
 from lightning_tx.data.hf_dataset import HfDataset
 from tests.data.examples import write
 
@@ -276,8 +276,8 @@ def test_options_without_a_meaning_are_refused(tmp_path: Path) -> None:
 
 def test_every_option_is_described_and_checked() -> None:
     described = description(HfDataset)
-    assert all(f"\n    {knob.name}:" in described for knob in registry.knobs(HfDataset))
+    assert all(f"\n    {option.name}:" in described for option in options_of(HfDataset))
     options = {"name": "hf_dataset", "config": "", "column": "", "subset": 0, "normalize": None, "test": 1}
-    assert {problem.partition(":")[0] for problem in registry.check("data", options)} == {
+    assert {problem.partition(":")[0] for problem in DATA.problems(options)} == {
         f"data.{key}" for key in options.keys() - {"name"} | {"path"}
     }

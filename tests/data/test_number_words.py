@@ -6,9 +6,8 @@ import num2words
 import numpy as np
 import pytest
 
-from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.data.base import Splits
+from lightning_tx.data.base import DATA, Splits
 from lightning_tx.data.number_words import NumberWords, draw, speller
 
 Pair = tuple[str, str]
@@ -213,5 +212,5 @@ def test_too_few_numbers_for_the_splits(tmp_path: Path, size: int) -> None:
 def test_options_are_checked() -> None:
     config = {"name": "number_words", "largest": 99, "size": 0, "source": 1, "validation_fraction": 0}
     keys = ["data.source", "data.largest", "data.size", "data.validation_fraction"]
-    assert [problem.partition(":")[0] for problem in registry.check("data", config)] == keys
-    assert registry.get("data", "number_words").texts_per_example == 2
+    assert [problem.partition(":")[0] for problem in DATA.problems(config)] == keys
+    assert DATA.get("number_words").texts_per_example == 2

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from lightning_tx.core import registry
 from lightning_tx.core.description import description
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.schema import options_of
 from lightning_tx.data import parallel_files as module
-from lightning_tx.data.base import Splits
+from lightning_tx.data.base import DATA, Splits
 from lightning_tx.data.parallel_files import ParallelFiles
 from tests.data.examples import write
 
@@ -307,14 +307,14 @@ def test_options_are_checked() -> None:
         "source": "",
         "lowercase": 1,
     }
-    assert {problem.partition(":")[0] for problem in registry.check("data", config)} == {
+    assert {problem.partition(":")[0] for problem in DATA.problems(config)} == {
         f"data.{key}" for key in config.keys() - {"name"} | {"path"}
     }
 
 
 def test_every_option_is_described() -> None:
     described = description(ParallelFiles)
-    assert all(f"\n    {knob.name}:" in described for knob in registry.knobs(ParallelFiles))
+    assert all(f"\n    {option.name}:" in described for option in options_of(ParallelFiles))
 
 
 def test_ten_thousand_pairs_take_a_fraction_of_a_second(tmp_path: Path) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.data.base import Splits
+from lightning_tx.data.base import DATA, Splits
 from lightning_tx.data.python_docs import PythonDocs
 from tests.data.examples import write
 
@@ -160,5 +159,5 @@ def test_too_few_documents_and_bad_options(library: Path, tmp_path: Path) -> Non
         load(library, tmp_path, min_characters=1000)
     with pytest.raises(ConfigError, match=r"^data.validation_fraction: 0.7 and data.test_fraction 0.3"):
         load(library, tmp_path, validation_fraction=0.7, test_fraction=0.3)
-    problems = registry.check("data", {"name": "python_docs", "min_characters": 0, "validation_fraction": "0.1"})
+    problems = DATA.problems({"name": "python_docs", "min_characters": 0, "validation_fraction": "0.1"})
     assert [problem.partition(":")[0] for problem in problems] == ["data.validation_fraction", "data.min_characters"]

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.data.base import DATA
 from lightning_tx.data.text_file import TextFile
 from tests.data.examples import write
 
@@ -115,9 +115,9 @@ def test_text_too_short_to_split(tmp_path: Path) -> None:
 
 
 def test_path_has_no_default_and_options_are_checked() -> None:
-    assert registry.check("data", {"name": "text_file"}) == ["data.path: missing; it has no default."]
+    assert DATA.problems({"name": "text_file"}) == ["data.path: missing; it has no default."]
     config = {"name": "text_file", "path": "", "validation_fraction": 0, "test_fraction": 1.0}
-    assert [problem.partition(":")[0] for problem in registry.check("data", config)] == [
+    assert [problem.partition(":")[0] for problem in DATA.problems(config)] == [
         "data.path",
         "data.validation_fraction",
         "data.test_fraction",

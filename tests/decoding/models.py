@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_tx.core import registry
-from lightning_tx.decoding.base import Decoding
+from lightning_tx.components.positions.base import POSITIONS
+from lightning_tx.decoding.base import DECODING, Decoding
 from tests.model.configs import small_model
 
 PAD, BOS, EOS = 0, 1, 2
@@ -18,7 +18,7 @@ ATTENTIONS: dict[str, Any] = {"mha": {}, "gqa": {"num_kv_heads": 2}, "mqa": {"nu
 TOPOLOGIES = ("decoder", "encoder_decoder")
 PARTS = [
     (topology, positions, attention)
-    for topology, positions, attention in itertools.product(TOPOLOGIES, registry.names("positions"), ATTENTIONS)
+    for topology, positions, attention in itertools.product(TOPOLOGIES, POSITIONS.names(), ATTENTIONS)
 ]
 INPUTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13], [4, 4, 4], [14, 3], [30, 31, 32, 33, 34], [40], [21, 22, 23]]
 
@@ -28,7 +28,7 @@ def generator(topology: str, positions: str = "rope", attention: str = "mha", **
 
 
 def strategy(name: str, **options: Any) -> Decoding:
-    return registry.create("decoding", {"name": name, **options})
+    return DECODING.create({"name": name, **options})
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from lightning_tx.core import registry
+from lightning_tx.decoding.base import DECODING
 from lightning_tx.decoding.generate import generate
 from lightning_tx.decoding.sample import Sample
 from tests.decoding.models import INPUTS, SPECIAL, continued, generator, strategy
@@ -70,5 +70,5 @@ def test_equal_inputs_get_draws_of_their_own() -> None:
     ("option", "value"), [("temperature", 0.0), ("top_k", 0), ("top_p", 0.0), ("top_p", 1.1), ("num_beams", 3)]
 )
 def test_options_out_of_range_are_refused(option: str, value: float) -> None:
-    problems = registry.check("decoding", {"name": "sample", option: value})
+    problems = DECODING.problems({"name": "sample", option: value})
     assert len(problems) == 1 and problems[0].startswith(f"decoding.{option}: ")

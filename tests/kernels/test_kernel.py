@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.core import registry
+from lightning_tx.components.pattern.base import PATTERN
 from lightning_tx.kernels.attend import KERNELS, attend, kernel_for
 from lightning_tx.kernels.dense_attention import CAUSAL, UNMASKED
 from lightning_tx.kernels.kernel import Case
@@ -54,7 +54,7 @@ class Kind:
             known |= {"k_positions": index % self.document, "k_documents": documents}
             known |= {"q_documents": documents[:, last]}
         mask = Mask(q_positions=known["k_positions"][:, last], causal=self.causal, **known)
-        return mask.within(None if self.pattern is None else registry.create("pattern", self.pattern))
+        return mask.within(None if self.pattern is None else PATTERN.create(self.pattern))
 
     def arguments(self) -> dict[str, Any]:
         """Those of ``attend``."""

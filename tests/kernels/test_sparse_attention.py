@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.core import registry
+from lightning_tx.components.pattern.base import PATTERN
 from lightning_tx.kernels import sparse_attention
 from lightning_tx.kernels.attend import attend
 from lightning_tx.kernels.masks import Mask
@@ -75,7 +75,7 @@ def test_parts_give_what_the_dense_formula_gives(
 ) -> None:
     monkeypatch.setattr(sparse_attention, "HAS_FUSED", sparse_attention.HAS_FUSED and fused)
     for length in (192, 150):
-        mask = Mask(causal=causal, pattern=registry.create("pattern", config), **tokens(length))
+        mask = Mask(causal=causal, pattern=PATTERN.create(config), **tokens(length))
         q, k, v = random_qkv(length)
         with monkeypatch.context() as patch:
             patch.delattr(Mask, "dense")
@@ -98,7 +98,7 @@ def test_a_prefix_is_seen_from_everywhere(
     config: dict[str, Any], groups: int, causal: bool, fused: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sparse_attention, "HAS_FUSED", sparse_attention.HAS_FUSED and fused)
-    mask = Mask(causal=causal, pattern=registry.create("pattern", config), **documents(150))
+    mask = Mask(causal=causal, pattern=PATTERN.create(config), **documents(150))
     q, k, v = random_qkv(150)
     k, v = k[:, :groups], v[:, :groups]
     generator = torch.Generator().manual_seed(2)
@@ -121,7 +121,7 @@ def test_a_prefix_is_seen_from_everywhere(
 
 def test_a_bias_learns_through_the_parts() -> None:
     strength = torch.ones((), dtype=torch.float64, requires_grad=True)
-    mask = Mask(causal=True, pattern=registry.create("pattern", PATTERNS["fixed"]), **documents(150))
+    mask = Mask(causal=True, pattern=PATTERN.create(PATTERNS["fixed"]), **documents(150))
     q, k, v = random_qkv(150)
     gradients = [
         torch.autograd.grad(function(q, k, v, mask, bias=lambda *x: strength * slopes(*x)).square().sum(), strength)[0]
@@ -131,7 +131,7 @@ def test_a_bias_learns_through_the_parts() -> None:
 
 
 def test_dropout_drops_weights_and_keeps_their_expectation() -> None:
-    mask = Mask(causal=True, pattern=registry.create("pattern", PATTERNS["strided"]), **plain(64))
+    mask = Mask(causal=True, pattern=PATTERN.create(PATTERNS["strided"]), **plain(64))
     q, k, v = (x.detach().float() for x in random_qkv(64))
     torch.manual_seed(0)
     drawn = torch.stack([attend(q, k, v, mask, dropout=0.5) for _ in range(300)])
@@ -149,7 +149,7 @@ def test_padding_in_the_middle_of_a_row_takes_the_dense_path() -> None:
         k_positions=positions,
         k_token_mask=real,
         causal=True,
-        pattern=registry.create("pattern", PATTERNS["local"]),
+        pattern=PATTERN.create(PATTERNS["local"]),
     )
     q, k, v = random_qkv(150)
     torch.testing.assert_close(attend(q, k, v, mask), naive(q, k, v, mask), rtol=0, atol=1e-12)
@@ -157,7 +157,7 @@ def test_padding_in_the_middle_of_a_row_takes_the_dense_path() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_half_precision_is_widened_on_the_cpu(dtype: torch.dtype) -> None:
-    mask = Mask(causal=True, pattern=registry.create("pattern", PATTERNS["local"]), **plain(192))
+    mask = Mask(causal=True, pattern=PATTERN.create(PATTERNS["local"]), **plain(192))
     q, k, v = (x.detach().to(dtype) for x in random_qkv(192))
     out = attend(q, k, v, mask)
     assert out.dtype == dtype
@@ -166,7 +166,7 @@ def test_half_precision_is_widened_on_the_cpu(dtype: torch.dtype) -> None:
 
 
 def test_elementary_operations_sum_in_float32_where_a_device_multiplies_in_half() -> None:
-    mask = Mask(causal=True, pattern=registry.create("pattern", PATTERNS["fixed"]), **plain(192))
+    mask = Mask(causal=True, pattern=PATTERN.create(PATTERNS["fixed"]), **plain(192))
     q, k, v = (x.detach().to(torch.bfloat16) for x in random_qkv(192))
     assert mask.pattern is not None
     layout = sparse_attention.Layout(mask.pattern.parts(), mask)
@@ -183,7 +183,7 @@ def test_elementary_operations_sum_in_float32_where_a_device_multiplies_in_half(
 def test_nothing_of_the_size_of_all_pairs_is_made(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     length = 4096
-    mask = Mask(causal=True, pattern=registry.create("pattern", config), **plain(length))
+    mask = Mask(causal=True, pattern=PATTERN.create(config), **plain(length))
     q, k, v = (torch.randn(1, 1, length, 8, requires_grad=True) for _ in range(3))
     with Largest() as made:
         attend(q, k, v, mask).sum().backward()

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_tx.components.adapter.base import ADAPTER
 from lightning_tx.components.adapter.low_rank import LowRankGrouped
-from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.kernels.cache import Cache
 from lightning_tx.kernels.grouped_linear import GroupedLinear
@@ -38,9 +38,7 @@ def inputs(model: Any) -> list[torch.Tensor]:
 
 def test_all_are_here() -> None:
     assert {*ADAPTERS, "none"} == {
-        name
-        for name in registry.names("adapter")
-        if registry.get("adapter", name).__module__.startswith("lightning_tx.")
+        name for name in ADAPTER.names() if ADAPTER.get(name).__module__.startswith("lightning_tx.")
     }
 
 
@@ -49,7 +47,7 @@ def test_all_are_here() -> None:
 def test_the_base_is_frozen_and_untouched_and_the_adapter_alone_learns(name: str, topology: str) -> None:
     base = small_model(topology)
     state, before = copy.deepcopy(base.state_dict()), logits(base, *inputs(base))
-    adapter = registry.create("adapter", ADAPTERS[name])
+    adapter = ADAPTER.create(ADAPTERS[name])
     if adapter.starts_as_base:
         model = adapter.apply(small_model(topology))
         torch.testing.assert_close(logits(model, *inputs(model)), before, rtol=0, atol=1e-13)
@@ -68,7 +66,7 @@ def test_the_base_is_frozen_and_untouched_and_the_adapter_alone_learns(name: str
 @every
 def test_it_is_of_the_bases_dtype_and_device(name: str) -> None:
     for model in (small_model().bfloat16(), build_model(config(), device="meta")):
-        made = registry.create("adapter", ADAPTERS[name]).apply(model)
+        made = ADAPTER.create(ADAPTERS[name]).apply(model)
         like = model.token_embedding.weight
         assert {(each.dtype, each.device) for each in made.parameters()} == {(like.dtype, like.device)}
 
@@ -118,7 +116,7 @@ def test_experts_are_adapted_one_by_one(name: str, bias: bool) -> None:
             start += count
         assert not out[start:].any()  # the last row belongs to no expert
     before = logits(model)
-    merged = registry.create("adapter", adapter).merge(model)
+    merged = ADAPTER.create(adapter).merge(model)
     torch.testing.assert_close(logits(merged), before, rtol=0, atol=1e-11)
 
 
@@ -133,7 +131,7 @@ def test_its_cost_is_counted(name: str) -> None:
 def test_merged_is_wrapped_and_comes_back_frozen(name: str, topology: str) -> None:
     model = adapted(small_model(topology), ADAPTERS[name])
     wrapped = logits(model, *inputs(model))
-    merged = registry.create("adapter", ADAPTERS[name]).merge(model)
+    merged = ADAPTER.create(ADAPTERS[name]).merge(model)
     torch.testing.assert_close(logits(merged, *inputs(merged)), wrapped, rtol=0, atol=1e-11)
     assert merged.state_dict().keys() == small_model(topology).state_dict().keys()
     assert not any(parameter.requires_grad for parameter in merged.parameters())

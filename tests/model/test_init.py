@@ -4,10 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_tx.components.norm.base import Norm
-from lightning_tx.core import registry
+from lightning_tx import register
+from lightning_tx.components.norm.base import NORM, Norm
 from lightning_tx.core.errors import PluginError
-from lightning_tx.core.registry import register
 from lightning_tx.model.build import build_model
 from tests.model.configs import config
 
@@ -122,8 +121,8 @@ def test_pre_norm_scales_what_it_writes_to_the_residual_stream_as_gpt2() -> None
 @pytest.fixture
 def silent_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plugin's norm that does not declare how its parameter starts."""
-    registry.names("norm")
-    monkeypatch.setitem(registry._components, "norm", dict(registry._components["norm"]))
+    NORM.names()
+    monkeypatch.setattr(NORM, "_classes", dict(NORM._classes))
 
     @register("norm", "silent")
     class SilentNorm(Norm):

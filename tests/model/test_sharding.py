@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lightning_tx.core import registry
+from lightning_tx.components.adapter.base import ADAPTER
 from lightning_tx.core.context import Memory
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.kernels.cache import Cache
@@ -69,7 +69,7 @@ def refusals(group: dist.ProcessGroup) -> dict[str, str]:
         "learned": lambda: small_model(positions="learned")(**inputs, group=group),
         "t5": lambda: small_model(positions="t5_relative")(**inputs, group=group),
         "dropout": lambda: small_model(attention={"dropout": 0.1}).train()(**inputs, group=group),
-        "prefix": lambda: registry.create("adapter", {"name": "prefix"}).apply(model)(**inputs, group=group),
+        "prefix": lambda: ADAPTER.create({"name": "prefix"}).apply(model)(**inputs, group=group),
     }
     said = {}
     for name, attempt in tries.items():

@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from lightning_tx.cli.compose import compose
+from lightning_tx.groups import GROUPS
+from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.identity import identity
 
 ROTARY = {"base": 10_000.0, "pairing": "half", "fraction": 1.0}
@@ -15,33 +18,78 @@ START = {"embedding_scale": None, "embedding_norm": False, "embedding_std": None
 PAIRS = CLEANING | FILTERS
 MODEL = SIZES | EMBEDDING | START
 
-#: By group: the options that a config names, those that it has besides at their defaults, and its identity.
-KNOWN: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
-    ("positions", {"name": "rope"}, ROTARY, "302f329e4fa530f7"),
-    ("positions", {"name": "rope", "base": 500_000.0, "fraction": 0.5}, ROTARY, "91fe837415098a4e"),
-    ("positions", {"name": "rope_linear", "pairing": "interleaved"}, ROTARY, "be9aa794a01e9450"),
-    ("positions", {"name": "rope_ntk", "factor": 8.0}, ROTARY, "d2fc2544033e798e"),
-    ("positions", {"name": "rope_yarn", "base": 500_000.0}, ROTARY, "2a4e46a708407e7b"),
-    ("positions", {"name": "rope_llama3"}, ROTARY | {"base": 500_000.0}, "e4fafca4f58b60d8"),
-    ("positions", {"name": "rope_llama3", "base": 10_000.0}, ROTARY, "13bc7e1a7dfe3f00"),
-    ("feed_forward", {"name": "gelu"}, {"bias": False}, "52255ab443d26fbd"),
-    ("feed_forward", {"name": "swiglu", "bias": True}, {}, "afa75c114459d09c"),
-    ("data", {"name": "parallel_files", "path": "x", "lowercase": True}, PAIRS, "9e35938d0b27e993"),
-    ("data", {"name": "hf_dataset", "path": "x", "normalize": "NFKC", "max_words": 9}, PAIRS, "5ad66c432d25c44b"),
-    ("model", {"name": "decoder"}, MODEL | {"num_layers": 4}, "d5d992b9436451b9"),
-    ("model", {"name": "encoder", "num_layers": 2, "dropout": 0.1}, MODEL, "89e6cf12baeec8d4"),
+#: By group: the options that a config names, none of which is a default, and those that it has besides.
+SPELT: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("positions", {"name": "rope"}, ROTARY),
+    ("positions", {"name": "rope", "base": 500_000.0, "fraction": 0.5}, ROTARY),
+    ("positions", {"name": "rope_linear", "pairing": "interleaved"}, ROTARY),
+    ("positions", {"name": "rope_ntk", "factor": 8.0}, ROTARY),
+    ("positions", {"name": "rope_yarn", "base": 500_000.0}, ROTARY),
+    ("positions", {"name": "rope_llama3"}, ROTARY | {"base": 500_000.0}),
+    ("positions", {"name": "rope_llama3", "base": 10_000.0}, ROTARY),
+    ("feed_forward", {"name": "gelu"}, {"bias": False}),
+    ("feed_forward", {"name": "swiglu", "bias": True}, {}),
+    ("data", {"name": "parallel_files", "path": "x", "lowercase": True}, PAIRS),
+    ("data", {"name": "hf_dataset", "path": "x", "normalize": "NFKC", "max_words": 9}, PAIRS),
+    ("model", {"name": "decoder"}, MODEL | {"num_layers": 4}),
+    ("model", {"name": "encoder", "num_layers": 2, "dropout": 0.1}, MODEL),
     (
         "model",
         {"name": "encoder_decoder", "num_encoder_layers": 2, "head_dim": 16},
         MODEL | {"share_embeddings": True},
-        "4a00cf1844707c52",
     ),
 ]
 
 
-@pytest.mark.parametrize(("group", "named", "defaults", "known"), KNOWN)
-def test_a_config_has_the_identity_it_always_had(
-    group: str, named: dict[str, Any], defaults: dict[str, Any], known: str
-) -> None:
-    assert identity({group: named}) == known
-    assert identity({group: defaults | named}) == known
+#: The identity of whole runs on unread data.
+KNOWN: list[tuple[list[str], str]] = [
+    ([], "bd388509aee241e0"),
+    (["positions=alibi", "attention=gqa", "seed=3"], "dca0ea6af2650326"),
+    (["experiment=translation", "decoding=beam"], "729cecab0d2a0be1"),
+    (["adapter=lora", "model.overrides=[{layers: 0, feed_forward: {name: gelu}}]"], "7b69a9e0f5f8adcf"),
+]
+
+
+@pytest.mark.parametrize(("group", "named", "defaults"), SPELT)
+def test_options_at_their_defaults_do_not_count(group: str, named: dict[str, Any], defaults: dict[str, Any]) -> None:
+    assert GROUPS[group].parse(named).essential() == named
+    assert GROUPS[group].parse(defaults | named).essential() == named
+
+
+@pytest.mark.parametrize(("words", "known"), KNOWN)
+def test_a_run_has_the_identity_it_always_had(words: list[str], known: str) -> None:
+    assert identity(RunConfig.parse(compose(words))) == known
+
+
+@pytest.mark.parametrize(
+    ("words", "unread"),
+    [
+        (["attention=none"], ["pattern=local", "positions=rope", "model.num_heads=8"]),
+        (["attention=none", "block=rezero"], ["norm=layernorm"]),
+        (["feed_forward=none"], ["model.d_ff=77"]),
+        (["model.overrides=[{attention: none}]"], ["attention=gqa", "pattern=local"]),
+        ([], ["decoding=beam", "decoding.num_beams=9 decoding=beam"]),
+    ],
+)
+def test_what_nothing_reads_makes_no_other_run(words: list[str], unread: list[str]) -> None:
+    plain = identity(RunConfig.parse(compose(words)))
+    for more in unread:
+        assert identity(RunConfig.parse(compose([*words, *more.split()]))) == plain
+
+
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        # Added to the embeddings, whoever looks at them.
+        (["attention=none"], ["positions=sinusoidal", "norm=layernorm"]),
+        (["attention=none", "block=rezero"], ["model.embedding_norm=true"]),
+        (["attention=none", "block=rezero", "model.embedding_norm=true"], ["norm=layernorm"]),
+        (["model.overrides=[{layers: 0, attention: none}]"], ["attention=gqa", "pattern=local", "model.num_heads=8"]),
+        (["feed_forward=none"], ["model.num_heads=8"]),
+        (["experiment=translation"], ["decoding=beam", "pattern=local"]),
+    ],
+)
+def test_what_anything_reads_makes_another_run(words: list[str], read: list[str]) -> None:
+    plain = identity(RunConfig.parse(compose(words)))
+    for more in read:
+        assert identity(RunConfig.parse(compose([*words, *more.split()]))) != plain

@@ -13,7 +13,7 @@ import lightning_tx
 from lightning_tx.cli.compose import compose
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.adapters import Adapters
-from lightning_tx.runs.check import check
+from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.facts import settle_precision
 from lightning_tx.runs.identity import identify
 from lightning_tx.runs.loading import load_run
@@ -26,18 +26,18 @@ from lightning_tx.tracking.code import code_digest
 from lightning_tx.tracking.errors import RunFinished
 from lightning_tx.tracking.study import Study
 from lightning_tx.training.checkpoint import LAST, Checkpoints
-from tests.tiny import tiny_config
+from tests.tiny import problems_of_run, tiny_config
 
 DETERMINISTIC = ("train/loss", "train/grad_norm", "train/lr", "val/loss", "val/perplexity", "val/bits_per_byte")
 
 
 def run(config, study=None):
     store = open_store(config)
-    return store, train(config, name="tiny", labels={"positions": "rope"}, store=store, study=study)
+    return store, train(RunConfig.parse(config), name="tiny", labels={"positions": "rope"}, store=store, study=study)
 
 
 def test_a_sound_config_has_no_problems(root, text) -> None:
-    assert check(tiny_config(root, text)) == []
+    assert problems_of_run(tiny_config(root, text)) == []
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,9 @@ def test_a_sound_config_has_no_problems(root, text) -> None:
     ],
 )
 def test_each_mistake_is_one_sentence_that_names_key_value_and_choices(root, text, override, start, word) -> None:
-    (problem,) = check(tiny_config(root, text, *([override] if "overrides" in override else override.split())))
+    (problem,) = problems_of_run(
+        tiny_config(root, text, *([override] if "overrides" in override else override.split()))
+    )
     assert problem.startswith(start)
     assert word in problem
 
@@ -77,7 +79,7 @@ def test_each_mistake_is_one_sentence_that_names_key_value_and_choices(root, tex
 def test_a_file_that_is_no_text_is_refused(root, tmp_path: Path, content: bytes, word: str) -> None:
     path = tmp_path / "data.txt"
     path.write_bytes(content)
-    (problem,) = check(tiny_config(root, path))
+    (problem,) = problems_of_run(tiny_config(root, path))
     assert problem.startswith("data.path: ") and word in problem
 
 
@@ -94,42 +96,44 @@ def test_a_file_that_is_no_text_is_refused(root, tmp_path: Path, content: bytes,
     ],
 )
 def test_two_choices_that_cannot_work_together_are_both_named(root, overrides, words) -> None:
-    problems = check(compose([f"root={root}", *overrides]))
+    problems = problems_of_run(compose([f"root={root}", *overrides]))
     assert any(all(word in problem for word in words) for problem in problems), problems
 
 
 def test_all_problems_come_at_once(root, text) -> None:
     wrong = ["model.typo=1", "norm.eps=-1", "trainer.clip=1", "seed=x", "schedule.factor=2", "data.path=/nowhere"]
-    keys = {problem.partition(":")[0] for problem in check(tiny_config(root, text, *wrong))}
+    keys = {problem.partition(":")[0] for problem in problems_of_run(tiny_config(root, text, *wrong))}
     assert keys == {"model.typo", "norm.eps", "trainer.clip", "seed", "schedule.factor", "data.path"}
 
 
 class TestIdentity:
     def test_where_and_how_a_run_is_recorded_does_not_change_it(self, root, text, tmp_path) -> None:
-        plain = identify(tiny_config(root, text))
+        plain = identify(RunConfig.parse(tiny_config(root, text)))
         other = tiny_config(
             tmp_path / "other", text, "tracking.flush_seconds=1", "trainer.log_every=3", "study=x", "margin=1%"
         )
-        assert identify(other) == plain
+        assert identify(RunConfig.parse(other)) == plain
 
     @pytest.mark.parametrize("override", ["seed=1", "positions=none", "positions.base=500", "trainer.max_steps=13"])
     def test_what_is_learnt_changes_it(self, root, text, override) -> None:
-        assert identify(tiny_config(root, text, override)) != identify(tiny_config(root, text))
+        assert identify(RunConfig.parse(tiny_config(root, text, override))) != identify(
+            RunConfig.parse(tiny_config(root, text))
+        )
 
     def test_an_option_left_at_its_default_does_not_change_it(self, root, text) -> None:
         config = tiny_config(root, text)
         shorter = copy.deepcopy(config)
         del shorter["positions"]["pairing"], shorter["model"]["tie_embeddings"], shorter["trainer"]["compile"]
-        assert identify(shorter) == identify(config)
+        assert identify(RunConfig.parse(shorter)) == identify(RunConfig.parse(config))
 
     def test_the_data_change_it(self, root, text, tmp_path) -> None:
         other = tmp_path / "other.txt"
         other.write_text(text.read_text().replace("make", "is"))
-        assert identify(tiny_config(root, other)) != identify(tiny_config(root, text))
+        assert identify(RunConfig.parse(tiny_config(root, other))) != identify(RunConfig.parse(tiny_config(root, text)))
         same = tmp_path / "same.txt"
         same.write_text(text.read_text())
         # The path is part of the config: another path is said to be another run, content or not.
-        assert identify(tiny_config(root, same)) != identify(tiny_config(root, other))
+        assert identify(RunConfig.parse(tiny_config(root, same))) != identify(RunConfig.parse(tiny_config(root, other)))
 
 
 def test_a_run_is_trained_recorded_and_rebuilt(root, text) -> None:
@@ -161,7 +165,7 @@ def test_a_run_is_trained_recorded_and_rebuilt(root, text) -> None:
 def test_facts_say_what_a_run_was_made_of(root, text) -> None:
     config = tiny_config(root, text, "trainer.precision=32")
     _, record = run(config)
-    made = materials(config)
+    made = materials(RunConfig.parse(config))
     facts = dict(record.facts)
     targets = [int(facts.pop(name)) for name in ("validation_targets", "test_targets")]
     for name, count in zip(("validation", "test"), targets, strict=True):
@@ -253,7 +257,7 @@ def test_an_adapter_starts_from_the_weights_of_another_run(root, text) -> None:
 
 
 def test_a_run_to_start_from_is_looked_for_before_anything_trains(root, text, monkeypatch) -> None:
-    (problem,) = check(tiny_config(root, text, "init_from=nowhere"))
+    (problem,) = problems_of_run(tiny_config(root, text, "init_from=nowhere"))
     assert problem.startswith("init_from: 'nowhere': ")
     config = tiny_config(root, text)
     with monkeypatch.context() as patch:
@@ -261,7 +265,7 @@ def test_a_run_to_start_from_is_looked_for_before_anything_trains(root, text, mo
         with pytest.raises(ZeroDivisionError):
             run(config)
     (unfinished,) = open_store(config).runs()
-    (problem,) = check(tiny_config(root, text, f"init_from={unfinished.run_id}"))
+    (problem,) = problems_of_run(tiny_config(root, text, f"init_from={unfinished.run_id}"))
     assert problem.startswith(f"init_from: '{unfinished.run_id}': ") and "model.safetensors" in problem
 
 
@@ -300,14 +304,14 @@ class TestPrecisionOfAStudy:
 
     @pytest.fixture
     def wide(self, root, text):
-        return tiny_config(root, text, "model.d_model=128")
+        return RunConfig.parse(tiny_config(root, text, "model.d_model=128"))
 
     @pytest.fixture
     def narrow(self, root, text):
-        return tiny_config(root, text)
+        return RunConfig.parse(tiny_config(root, text))
 
     def test_it_is_what_every_run_would_choose(self, native, wide, narrow) -> None:
-        store = open_store(wide)
+        store = open_store(wide.raw)
         assert settle_precision(Study.open(store, "wide"), [wide, wide]) == (
             "bf16-mixed",
             "for all runs of study 'wide', this CPU multiplies bfloat16",
@@ -316,20 +320,20 @@ class TestPrecisionOfAStudy:
         assert precision == 32 and "'mixed'" in reason and "d_model 16" in reason
 
     def test_the_first_sweep_decides(self, native, wide, narrow) -> None:
-        store = open_store(wide)
+        store = open_store(wide.raw)
         study = Study.open(store, "s")
         settle_precision(study, [narrow])
         assert settle_precision(study, [wide])[0] == 32
         assert store.run(study.run_id).tags[tags.PRECISION] == "32"
 
     def test_runs_that_say_their_precision_decide_nothing(self, native, root, text, wide) -> None:
-        study = Study.open(open_store(wide), "s")
-        told = tiny_config(root, text, "trainer.precision=32")
+        study = Study.open(open_store(wide.raw), "s")
+        told = RunConfig.parse(tiny_config(root, text, "trainer.precision=32"))
         assert settle_precision(study, [told]) is None
         assert settle_precision(study, [told, wide])[0] == "bf16-mixed"
 
     def test_a_machine_without_bfloat16_does_as_the_study_and_says_so(self, native, wide) -> None:
-        study = Study.open(open_store(wide), "s")
+        study = Study.open(open_store(wide.raw), "s")
         settle_precision(study, [wide])
         native(False)
         precision, reason = settle_precision(study, [wide])
@@ -338,7 +342,7 @@ class TestPrecisionOfAStudy:
     @pytest.mark.parametrize("kept", ["32", "bf16-mixed"])
     def test_a_run_takes_that_of_its_study(self, native, wide, narrow, kept) -> None:
         config = wide if kept == "32" else narrow
-        store = open_store(config)
+        store = open_store(config.raw)
         study = Study.open(store, "s")
         study.keep_precision(kept)
         said: list[str] = []

@@ -87,10 +87,10 @@ def test_missing_runs_agree_with_clubsandwich_and_emmeans():
         )
 
 
-def test_values_that_a_useless_knob_repeats_add_nothing():
+def test_values_that_a_useless_switch_repeats_add_nothing():
     rows = noisy({"norm": ["layernorm", "rmsnorm"]}, 3, {("norm", "rmsnorm"): 2.0}, seed=3)
-    again = pd.concat([rows.assign(knob="on"), rows.assign(knob="off")])
-    alone, repeated = only(effects(rows, ["norm"], "min")), effects(again, ["norm", "knob"], "min")
+    again = pd.concat([rows.assign(switch="on"), rows.assign(switch="off")])
+    alone, repeated = only(effects(rows, ["norm"], "min")), effects(again, ["norm", "switch"], "min")
     assert repeated[0].p_value == pytest.approx(alone.p_value)
     assert (repeated[0].low, repeated[0].high) == pytest.approx((alone.low, alone.high))
     assert repeated[1].verdict == IDENTICAL

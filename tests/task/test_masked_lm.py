@@ -1,16 +1,19 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.data.base import Splits
+from lightning_tx.core.group import Choice
+from lightning_tx.data.base import DATA, Data, Splits
 from lightning_tx.data.batch import IGNORE, BatchSize
 from lightning_tx.model.build import build_model
+from lightning_tx.model.language_model import MODEL, LanguageModel
+from lightning_tx.task.base import TASK
 from lightning_tx.task.masked_lm import MaskedCorpus, MaskedLM
 from lightning_tx.tokenizer.base import SPECIAL_TOKENS, Tokenizer, TokenizerTrainer
 from lightning_tx.tokenizer.byte import Byte
@@ -154,24 +157,25 @@ def test_an_encoder_learns_more_than_which_token_is_common(corpus: MaskedCorpus)
     assert after["accuracy"] > after["unigram_accuracy"] + 0.1
 
 
-def a_config(model: str = "encoder", data: str = "text_file") -> dict[str, dict[str, str]]:
-    return {"task": {"name": "masked_lm"}, "model": {"name": model}, "data": {"name": data}}
+def chosen(model: str = "encoder", data: str = "text_file") -> tuple[Choice[LanguageModel], Choice[Data[Any]]]:
+    # Choices that are looked at by their classes alone.
+    return Choice(MODEL, model, MODEL.get(model), {}), Choice(DATA, data, DATA.get(data), {})
 
 
 def test_an_encoder_on_single_texts_fits() -> None:
-    assert MaskedLM().problems(a_config()) == []
+    assert MaskedLM().problems(*chosen()) == []
 
 
 @pytest.mark.parametrize("model", ["decoder", "encoder_decoder"])
 def test_models_that_do_not_fit(model: str) -> None:
-    (problem,) = MaskedLM().problems(a_config(model))
+    (problem,) = MaskedLM().problems(*chosen(model))
     assert problem.startswith(f"model.name: '{model}' does not read one text from both sides, as task=masked_lm needs.")
     assert "encoder" in problem.partition("Choices: ")[2].rstrip(".").split(", ")
     assert "decoder" not in problem.partition("Choices: ")[2].rstrip(".").split(", ")
 
 
 def test_pairs_of_texts_do_not_fit() -> None:
-    data, model = MaskedLM().problems(a_config("decoder", "number_words"))
+    data, model = MaskedLM().problems(*chosen("decoder", "number_words"))
     assert data.startswith("data.name: 'number_words'")
     assert model.startswith("model.name: 'decoder'")
 
@@ -192,5 +196,5 @@ def test_a_split_with_nothing_to_hide(tmp_path: Path) -> None:
 
 
 def test_options_are_checked() -> None:
-    problems = registry.check("task", {"name": "masked_lm", "mask_fraction": 1.0, "whole_words": "yes"})
+    problems = TASK.problems({"name": "masked_lm", "mask_fraction": 1.0, "whole_words": "yes"})
     assert [problem.partition(":")[0] for problem in problems] == ["task.mask_fraction", "task.whole_words"]

@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 
-from lightning_tx.core import registry
 from lightning_tx.core.measure import TARGETS, TEXT, Measure
 from lightning_tx.data.batch import BatchSize
+from lightning_tx.task.base import TASK
 
 #: Where rows are cut and batched otherwise, masked_lm hides other tokens.
 SIZES = {"max_seq_len": 64, "batch": BatchSize(sequences=8)}
 
 
 def objective(task: str, *, sizes: dict[str, Any] = SIZES, **options: Any) -> str:
-    return registry.create("task", {"name": task, **options}).objective(**sizes)
+    return TASK.create({"name": task, **options}).objective(**sizes)
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,7 @@ def test_it_is_one_line_that_begins_with_the_task(task: str) -> None:
 
 
 def test_each_task_says_which_way_is_good_and_what_values_need() -> None:
-    found = {
-        task: registry.create("task", {"name": task}).measures for task in ("causal_lm", "masked_lm", "translation")
-    }
+    found = {task: TASK.create({"name": task}).measures for task in ("causal_lm", "masked_lm", "translation")}
     low, high = Measure("min", TARGETS), Measure("max", TARGETS)
     assert found == {
         "causal_lm": {"loss": low, "perplexity": low, "bits_per_byte": Measure("min", TEXT)},

@@ -13,20 +13,21 @@ import torch
 import torch.nn.functional as F
 
 from lightning_tx.cli.compose import compose
-from lightning_tx.core import registry
-from lightning_tx.data.base import Splits
+from lightning_tx.core.group import Choice
+from lightning_tx.data.base import DATA, Data, Splits
 from lightning_tx.data.batch import IGNORE, BatchSize
 from lightning_tx.data.pairs import PairCorpus
 from lightning_tx.decoding.beam import Beam
 from lightning_tx.decoding.greedy import Greedy
 from lightning_tx.decoding.sample import Sample
-from lightning_tx.model.language_model import LanguageModel
-from lightning_tx.runs.check import check
+from lightning_tx.model.language_model import MODEL, LanguageModel
+from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.loading import load_run
 from lightning_tx.runs.materials import materials
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
 from lightning_tx.task import translation_quality
+from lightning_tx.task.base import TASK
 from lightning_tx.task.translation import Translation
 from lightning_tx.task.translation_quality import TABLE_ROWS, TranslationQuality
 from lightning_tx.tokenizer.byte import Byte
@@ -35,6 +36,7 @@ from lightning_tx.tracking import tags
 from lightning_tx.training.checkpoint import Checkpoints
 from tests.decoding.models import continued
 from tests.model.configs import small_model
+from tests.tiny import problems_of_run
 
 SENTENCES = [(f"{n} and {n + 1}", f"make {2 * n + 1}." + " Indeed!" * (n % 4)) for n in range(1, 90)]
 SPLITS = Splits(SENTENCES[:60], SENTENCES[60:], [])
@@ -53,43 +55,46 @@ def model(corpus: PairCorpus) -> LanguageModel:
     return small_model("encoder_decoder", sizes=sizes, positions="sinusoidal")
 
 
-def parts(data: str = "number_words", model: str = "encoder_decoder", **options: Any) -> dict[str, Any]:
-    return {"data": {"name": data}, "model": {"name": model, **options}, "task": {"name": "translation"}}
+def chosen(
+    data: str = "number_words", model: str = "encoder_decoder", **options: Any
+) -> tuple[Choice[LanguageModel], Choice[Data[Any]]]:
+    parsed = MODEL.parse({"name": model, **options})
+    return parsed, Choice(DATA, data, DATA.get(data), {})
 
 
 class TestFit:
     def test_pairs_and_a_model_of_two_inputs_fit(self) -> None:
-        assert Translation().problems(parts()) == []
-        assert Translation(joint_vocabulary=False).problems(parts(share_embeddings=False)) == []
+        assert Translation().problems(*chosen()) == []
+        assert Translation(joint_vocabulary=False).problems(*chosen(share_embeddings=False)) == []
 
     @pytest.mark.parametrize(
-        ("config", "sentence"),
+        ("choice", "sentence"),
         [
             (
-                parts(data="text_file"),
-                "data.name: 'text_file' does not hold pairs of texts, as task=translation needs. "
+                chosen(data="text_file"),
+                "data.name: 'text_file' does not hold pairs of texts, as the task needs. "
                 "Choices: hf_dataset, number_words, parallel_files.",
             ),
-            (parts(model="decoder"), "model.name: 'decoder' reads one text, but task=translation has a source and"),
-            (parts(model="encoder"), "model.name: 'encoder' reads one text, but task=translation has a source and"),
+            (chosen(model="decoder"), "model.name: 'decoder' reads one text, but task=translation has a source and"),
+            (chosen(model="encoder"), "model.name: 'encoder' reads one text, but task=translation has a source and"),
         ],
     )
-    def test_other_data_and_models_do_not(self, config: dict[str, Any], sentence: str) -> None:
-        (problem,) = Translation().problems(config)
+    def test_other_data_and_models_do_not(self, choice: tuple[Any, Any], sentence: str) -> None:
+        (problem,) = Translation().problems(*choice)
         assert problem.startswith(sentence)
 
     @pytest.mark.parametrize("options", [{}, {"share_embeddings": True}])
     def test_two_vocabularies_need_two_embeddings(self, options: dict[str, Any]) -> None:
-        (problem,) = Translation(joint_vocabulary=False).problems(parts(**options))
+        (problem,) = Translation(joint_vocabulary=False).problems(*chosen(**options))
         assert problem.startswith("model.share_embeddings: true needs one vocabulary for both sides; set it to false")
 
     def test_all_that_does_not_fit_is_said(self) -> None:
-        problems = Translation().problems(parts(data="text_file", model="decoder"))
+        problems = Translation().problems(*chosen(data="text_file", model="decoder"))
         assert [problem.partition(":")[0] for problem in problems] == ["data.name", "model.name"]
 
     @pytest.mark.parametrize("task", ["causal_lm", "masked_lm"])
     def test_tasks_of_single_texts_refuse_pairs(self, task: str) -> None:
-        problems = registry.create("task", {"name": task}).problems(parts() | {"task": {"name": task}})
+        problems = TASK.create({"name": task}).problems(*chosen())
         assert [problem.partition(":")[0] for problem in problems] == ["data.name", "model.name"]
 
 
@@ -392,9 +397,9 @@ def test_a_run_is_trained_decoded_recorded_and_rebuilt(root: Path, tmp_path: Pat
         *[f"task.joint_vocabulary={joint}", f"model.share_embeddings={joint}", f"root={root}"],
     ]
     config = compose(overrides)
-    assert check(config) == []
+    assert problems_of_run(config) == []
     store = open_store(config)
-    record = train(config, name="tiny", labels={}, store=store)
+    record = train(RunConfig.parse(config), name="tiny", labels={}, store=store)
     assert record.status == "FINISHED" and record.tags[tags.METRIC] == "last/bleu"
     assert {"val/bleu", "last/chrf", "last_test/bleu", "best/exact_match", "test/loss"} <= set(record.metrics)
     for split, count in (("best", 19), ("test", 5)):
@@ -442,8 +447,8 @@ def test_a_run_is_compared_by_its_last_weights_decoded_in_full(root: Path, monke
         translation_quality, "generate", lambda *args, **named: decoded.append(len(args[1])) or original(*args, **named)
     )
     store = open_store(config)
-    record = train(config, name="tiny", labels={}, store=store)
-    metrics, splits = record.metrics, materials(config).splits
+    record = train(RunConfig.parse(config), name="tiny", labels={}, store=store)
+    metrics, splits = record.metrics, materials(RunConfig.parse(config)).splits
     assert (metrics["best/step"], metrics["last/step"]) == (2, 4)
     assert metrics["last/loss"] == pytest.approx(metrics["val/loss"]) and metrics["last/loss"] != metrics["best/loss"]
     assert metrics["last_test/loss"] != metrics["test/loss"]

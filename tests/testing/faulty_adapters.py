@@ -11,6 +11,9 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.measure import Measure
 from lightning_tx.core.schemes import Normal
 from lightning_tx.model.single_stack import SingleStack
+from lightning_tx.schedule.base import Schedule
+from lightning_tx.task.causal_lm import CausalLM
+from lightning_tx.tokenizer.base import TokenizerTrainer
 from tests.testing.planted import Fault
 
 
@@ -100,19 +103,19 @@ class WithARandomBuffer(LowRank):
         return updated
 
 
-class StartsWithoutARate:
+class StartsWithoutARate(Schedule):
     """Divides by the steps of a warm-up that it does not have."""
 
     def __init__(self, lr: float | None, max_steps: int, d_model: int) -> None:
         if lr is None:
             raise ConfigError("optimizer.lr: null")
-        self.lr, self.max_steps = lr, max_steps
+        super().__init__(lr, max_steps, d_model)
 
     def __call__(self, step: int) -> float:
         return self.lr * (self.max_steps - step) / self.max_steps
 
 
-class LosesSpaces:
+class LosesSpaces(TokenizerTrainer):
     """A tokenizer of words that forgets what stood between them."""
 
     def train(self, texts: Iterable[str]) -> "LosesSpaces":
@@ -138,12 +141,10 @@ class ForgetsMomentum(torch.optim.SGD):
         pass
 
 
-class WithoutDirection:
+class WithoutDirection(CausalLM):
     """A task whose measure does not say whether less of it is better."""
 
     measures = {"loss": Measure("down")}  # pyright: ignore[reportArgumentType]
-    primary = "loss"
-    texts_per_example = 1
 
 
 class Fixed(SingleStack):

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_tx.core import registry
+from lightning_tx.groups import GROUPS
 from lightning_tx.testing.baseline import BASELINE, PARTS
 from lightning_tx.testing.properties import PROPERTIES
 from lightning_tx.testing.property import property_named
@@ -33,13 +33,12 @@ class Fault:
 @contextmanager
 def planted(group: str, component: type) -> Iterator[dict[str, Any]]:
     """Register a component for the time being; gives its config."""
-    registry.names(group)
-    registry.register(group, NAME)(component)
+    GROUPS[group].names()
+    GROUPS[group].register(NAME)(component)
     try:
         yield {"name": NAME}
     finally:
-        del registry._components[group][NAME]
-        registry.schema.cache_clear()
+        GROUPS[group].forget([NAME])
 
 
 def model_with(group: str, config: dict[str, Any], topology: str = "decoder", **parts: Any) -> Subject:

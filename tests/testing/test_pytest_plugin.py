@@ -15,7 +15,7 @@ from torch import nn
 
 from lightning_tx.components.feed_forward.base import FeedForward
 from lightning_tx.core.context import Output
-from lightning_tx.core.registry import register
+from lightning_tx import register
 from lightning_tx.testing import conformance
 
 

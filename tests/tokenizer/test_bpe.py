@@ -4,8 +4,8 @@ from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.tokenizer.base import TOKENIZER
 from lightning_tx.tokenizer.bpe import Bpe
 
 TEXTS = ["low lower lowest, new newer newest; wide wider widest 1 12 123\n" * 20, "the theatre there then\n" * 20]
@@ -46,4 +46,4 @@ def test_training_again_and_elsewhere_gives_the_same() -> None:
 @pytest.mark.parametrize("vocab_size", [259, 0, -1, "2048", 2048.0])
 def test_a_vocabulary_without_room_for_the_bytes_is_refused(vocab_size: object) -> None:
     with pytest.raises(ConfigError, match=r"^tokenizer.vocab_size: "):
-        registry.create("tokenizer", {"name": "bpe", "vocab_size": vocab_size})
+        TOKENIZER.create({"name": "bpe", "vocab_size": vocab_size})

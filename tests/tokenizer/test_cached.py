@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lightning_tx.core.errors import ConfigError
+from lightning_tx.tokenizer.base import TOKENIZER
 from lightning_tx.tokenizer.bpe import Bpe
 from lightning_tx.tokenizer.cached import train_cached
 
@@ -17,14 +17,14 @@ def cached(cache: Path) -> list[Path]:
 
 
 def test_it_is_what_training_gives(tmp_path: Path) -> None:
-    assert train_cached(CONFIG, TEXTS, tmp_path).digest == Bpe(vocab_size=300).train(TEXTS).digest
+    assert train_cached(TOKENIZER.parse(CONFIG), TEXTS, tmp_path).digest == Bpe(vocab_size=300).train(TEXTS).digest
 
 
 def test_the_second_time_nothing_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = train_cached(CONFIG, TEXTS, tmp_path)
+    first = train_cached(TOKENIZER.parse(CONFIG), TEXTS, tmp_path)
     monkeypatch.setattr(Bpe, "build", lambda self, texts: pytest.fail("trained again"))
     # The default, spelled out, is the same tokenizer.
-    assert train_cached(CONFIG | {"min_frequency": 2}, tuple(TEXTS), tmp_path).digest == first.digest
+    assert train_cached(TOKENIZER.parse(CONFIG | {"min_frequency": 2}), tuple(TEXTS), tmp_path).digest == first.digest
 
 
 def test_texts_and_options_have_files_of_their_own(tmp_path: Path) -> None:
@@ -34,13 +34,13 @@ def test_texts_and_options_have_files_of_their_own(tmp_path: Path) -> None:
         (CONFIG, TEXTS[:1]),
         ({"name": "character"}, TEXTS),
     ):
-        train_cached(config, texts, tmp_path)
+        train_cached(TOKENIZER.parse(config), texts, tmp_path)
     assert len(cached(tmp_path)) == 4
 
 
 def test_two_processes_at_once_give_one_tokenizer(tmp_path: Path) -> None:
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(train_cached, CONFIG, TEXTS, tmp_path) for _ in range(2)]
+        futures = [pool.submit(train_cached, TOKENIZER.parse(CONFIG), TEXTS, tmp_path) for _ in range(2)]
         digests = {future.result(60).digest for future in futures}
     assert digests == {Bpe(vocab_size=300).train(TEXTS).digest}
     assert len(cached(tmp_path)) == 1
@@ -48,19 +48,9 @@ def test_two_processes_at_once_give_one_tokenizer(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_no_obstacle(tmp_path: Path) -> None:
-    expected = train_cached(CONFIG, TEXTS, tmp_path).digest
+    expected = train_cached(TOKENIZER.parse(CONFIG), TEXTS, tmp_path).digest
     (path,) = cached(tmp_path)
     path.with_name(path.name + ".partial").write_text('{"half of a')
     path.write_text("")
-    assert train_cached(CONFIG, TEXTS, tmp_path).digest == expected
+    assert train_cached(TOKENIZER.parse(CONFIG), TEXTS, tmp_path).digest == expected
     assert not list((tmp_path / "tokenizers").glob("*.partial*"))
-
-
-def test_every_problem_of_the_config_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as caught:
-        train_cached({"name": "bpe", "vocab_size": 100, "merges": 3}, TEXTS, tmp_path)
-    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
-        "tokenizer.vocab_size",
-        "tokenizer.merges",
-    ]
-    assert not (tmp_path / "tokenizers").exists()

@@ -12,10 +12,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
-from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.schema import options_of
 from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
-from lightning_tx.tracking.store import Mlflow, Point
+from lightning_tx.tracking.store import TRACKING, Mlflow, Point
 from lightning_tx.tracking.study import Study
 
 
@@ -24,11 +24,11 @@ def points(key, values, start=0):
 
 
 def test_is_a_registered_component_whose_yaml_names_every_option(tmp_path):
-    assert registry.get("tracking", "mlflow") is Mlflow
+    assert TRACKING.get("mlflow") is Mlflow
     yaml = Path(__file__).parents[2] / "conf" / "tracking" / "mlflow.yaml"
     keys = [line.partition(":")[0] for line in yaml.read_text().splitlines()]
-    assert keys == ["name", *(knob.name for knob in registry.knobs(Mlflow))]
-    assert registry.check("tracking", {"name": "mlflow", "max_retries": 11}) != []
+    assert keys == ["name", *(option.name for option in options_of(Mlflow))]
+    assert TRACKING.problems({"name": "mlflow", "max_retries": 11}) != []
 
 
 @pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "databricks", "ftp://host", "sqlite://", "http://"])

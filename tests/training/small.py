@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torchmetrics import Metric
 
-from lightning_tx.core.registry import create
 from lightning_tx.data.batch import IGNORE, Batch
 from lightning_tx.model.build import build_model
 from lightning_tx.model.language_model import LanguageModel
+from lightning_tx.optimizer.base import OPTIMIZER
+from lightning_tx.schedule.base import SCHEDULE
 from lightning_tx.task.causal_lm import CausalLM, Likelihood
 from lightning_tx.training.fit import fit
 from lightning_tx.training.module import TrainingModule
@@ -63,8 +64,8 @@ def train(
     module = TrainingModule(
         net,
         task or CausalLM(),
-        create("optimizer", {"name": "adamw", "lr": 0.01, "weight_decay": 0.1}, net),
-        create("schedule", {"name": "cosine", "warmup_steps": 2}, 0.01, settings.max_steps, 16),
+        OPTIMIZER.create({"name": "adamw", "lr": 0.01, "weight_decay": 0.1}, net),
+        SCHEDULE.create({"name": "cosine", "warmup_steps": 2}, 0.01, settings.max_steps, 16),
         metrics or {"val": Likelihood(100), "test": Likelihood(100)},
         gradient_clip=settings.gradient_clip,
         log_every=settings.log_every,

@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lightning_tx.core.registry import create
 from lightning_tx.data.batch import IGNORE
 from lightning_tx.optimizer.groups import decay_groups
+from lightning_tx.schedule.base import SCHEDULE
 from lightning_tx.task.causal_lm import CausalLM, Likelihood
 from lightning_tx.training.module import TrainingModule
 from lightning_tx.training.stream import Stream
@@ -41,7 +41,7 @@ def by_hand(net, sizes, steps, accumulate, clip=1.0):
     optimizer = torch.optim.AdamW(
         [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}], betas=(0.9, 0.98), eps=1e-9
     )
-    schedule = create("schedule", {"name": "cosine", "warmup_steps": 2}, 0.01, steps, 16)
+    schedule = SCHEDULE.create({"name": "cosine", "warmup_steps": 2}, 0.01, steps, 16)
     loader, index, losses, norms = Loader(sizes), 0, [], []
     for step in range(1, steps + 1):
         logits, targets = [], []

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import problems_of
+from lightning_tx.core.schema import checked
 from lightning_tx.data.batch import BatchSize
 from lightning_tx.training.options import TrainerOptions
 
@@ -34,7 +34,7 @@ def test_it_is_one_of_the_two(options: dict[str, int | None]) -> None:
     ("key", "value"), [("average", 1), ("average", True), ("patience", 0), ("batch_tokens", 0), ("precision", 16)]
 )
 def test_values_out_of_range_are_refused_by_name(key: str, value: object) -> None:
-    (problem,) = problems_of(TrainerOptions, {key: value}, "trainer")
+    _, (problem,) = checked(TrainerOptions, {key: value}, "trainer")
     assert problem.startswith(f"trainer.{key}: ")
 
 

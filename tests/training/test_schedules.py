@@ -3,11 +3,11 @@ import math
 import pytest
 
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import create
+from lightning_tx.schedule.base import SCHEDULE
 
 
 def schedule(name, *, lr=2.0, max_steps=100, d_model=64, **options):
-    return create("schedule", {"name": name, **options}, lr, max_steps, d_model)
+    return SCHEDULE.create({"name": name, **options}, lr, max_steps, d_model)
 
 
 def test_noam_is_equation_3_of_the_paper() -> None:

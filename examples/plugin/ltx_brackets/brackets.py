@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from lightning_tx import register
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
 from lightning_tx.data.base import Data, Splits
 from lightning_tx.data.split import by_content, fraction_problems
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from lightning_tx.components.adapter.extension import Extension
 from lightning_tx.core.context import Sublayer
 from lightning_tx.core.errors import ConfigError, choices
+from lightning_tx.core.group import Group
 
 
 @runtime_checkable
@@ -144,3 +145,6 @@ def at_sites(found: Mapping[str, Sublayer], sites: Sequence[str] | None) -> dict
 def is_tied(model: nn.Module, weight: object) -> bool:
     """Whether a weight is that of an embedding as well."""
     return any(isinstance(module, nn.Embedding) and module.weight is weight for module in model.modules())
+
+
+ADAPTER = Group("adapter", Adapter, __package__)

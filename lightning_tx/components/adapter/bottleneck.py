@@ -7,12 +7,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.adapter.base import Adapter, at_sites, sublayers
+from lightning_tx.components.adapter.base import ADAPTER, Adapter, at_sites, sublayers
 from lightning_tx.components.adapter.extension import Extension
 from lightning_tx.core.context import Context, Output, Sublayer
 from lightning_tx.core.dims import Dims
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
 from lightning_tx.core.schemes import Constant, Normal, declare
 
 
@@ -29,7 +28,7 @@ class BottleneckSublayer(Extension, Sublayer):
         return replace(output, x=output.x + self.adapter_up(F.gelu(self.adapter_down(output.x))))
 
 
-@register("adapter", "bottleneck")
+@ADAPTER.register("bottleneck")
 class Bottleneck(Adapter):
     """Puts a narrow two-layer network, with a residual connection of its own, behind sublayers of a frozen base.
 

@@ -2,8 +2,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_tx.components.adapter.base import ADAPTER
 from lightning_tx.components.adapter.low_rank import LowRank, LowRankGrouped, LowRankLinear
-from lightning_tx.core.registry import register
 from lightning_tx.core.schemes import Constant
 
 
@@ -53,7 +53,7 @@ class DoraGrouped(LowRankGrouped):
         return weight * _factor(self, weight).detach()[..., None]
 
 
-@register("adapter", "dora")
+@ADAPTER.register("dora")
 class Dora(LowRank):
     """Trains the length of each row of chosen matrices apart from its direction, which has a low-rank update.
 
@@ -63,12 +63,7 @@ class Dora(LowRank):
     Source: Liu et al. 2024, arXiv:2402.09353.
 
     Args:
-        rank: inner width r of the update.
         alpha: the update is scaled by ``alpha / rank``.
-        targets: which linear layers, by the last part of their name or by their full name; ``*`` matches anything.
-        ranks: other ranks for some of the targets, by such a pattern; the last that matches counts.
-        alphas: other values of alpha, in the same way.
-        dropout: probability of dropping an input of A in training.
     """
 
     linear = DoraLinear

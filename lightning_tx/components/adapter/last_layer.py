@@ -4,12 +4,11 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
-from lightning_tx.components.adapter.base import Adapter, is_tied
+from lightning_tx.components.adapter.base import ADAPTER, Adapter, is_tied
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
 
 
-@register("adapter", "last_layer")
+@ADAPTER.register("last_layer")
 class LastLayer(Adapter):
     """Trains the last layers, the last norm and the output projection of a frozen base, or some of them.
 

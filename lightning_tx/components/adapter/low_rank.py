@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from fnmatch import fnmatch
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_tx.components.adapter.base import Adapter, is_tied
 from lightning_tx.components.adapter.extension import Extension, twin
+from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.errors import ConfigError, choices
 from lightning_tx.core.schemes import Constant, Uniform, declare
 from lightning_tx.kernels.autocast import without_autocast
@@ -20,6 +21,26 @@ from lightning_tx.kernels.grouped_linear import GroupedLinear
 
 Rank = Annotated[int, Field(gt=0)]
 Alpha = Annotated[float, Field(gt=0)]
+
+
+class LowRankOptions(TypedDict, total=False):
+    """What is updated, and by how much.
+
+    Args:
+        rank: inner width r of the update.
+        alpha: the update is scaled by alpha over a function of the rank, which is the component's.
+        targets: which linear layers, by the last part of their name or by their full name; ``*`` matches anything.
+        ranks: other ranks for some of the targets, by such a pattern; the last that matches counts.
+        alphas: other values of alpha, in the same way.
+        dropout: probability of dropping an input of A in training.
+    """
+
+    rank: Annotated[Rank, Field(default=8)]
+    alpha: Annotated[Alpha, Field(default=16.0)]
+    targets: Annotated[list[str], Field(default=["q_proj", "k_proj", "v_proj"], min_length=1)]
+    ranks: Annotated[dict[str, Rank], Field(default={})]
+    alphas: Annotated[dict[str, Alpha], Field(default={})]
+    dropout: Annotated[float, Field(default=0.0, ge=0, lt=1)]
 
 
 class LowRankLinear(Extension, nn.Linear):
@@ -88,19 +109,15 @@ class LowRank(Adapter):
     linear: ClassVar[type[LowRankLinear]] = LowRankLinear
     grouped: ClassVar[type[LowRankGrouped]] = LowRankGrouped
 
-    def __init__(
-        self,
-        *,
-        rank: Rank = 8,
-        alpha: Alpha = 16.0,
-        targets: Annotated[list[str], Field(min_length=1)] = ["q_proj", "k_proj", "v_proj"],  # noqa: B006
-        ranks: dict[str, Rank] = {},  # noqa: B006
-        alphas: dict[str, Alpha] = {},  # noqa: B006
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-    ) -> None:
+    def __init__(self, **options: Unpack[LowRankOptions]) -> None:
         super().__init__()
-        self.rank, self.alpha, self.targets, self.dropout = rank, alpha, targets, dropout
-        self.ranks, self.alphas = ranks, alphas
+        chosen = with_defaults(LowRankOptions, options)
+        self.rank: int = chosen["rank"]
+        self.alpha: float = chosen["alpha"]
+        self.dropout: float = chosen["dropout"]
+        self.targets: list[str] = chosen["targets"]
+        self.ranks: dict[str, int] = chosen["ranks"]
+        self.alphas: dict[str, float] = chosen["alphas"]
 
     def scale(self, rank: int, alpha: float) -> float:
         """The factor on ``B A``."""

@@ -1,10 +1,9 @@
 from torch import Tensor, nn
 
-from lightning_tx.components.adapter.base import Adapter
-from lightning_tx.core.registry import register
+from lightning_tx.components.adapter.base import ADAPTER, Adapter
 
 
-@register("adapter", "none")
+@ADAPTER.register("none")
 class NoAdapter(Adapter):
     """No adapter: every parameter is trained."""
 

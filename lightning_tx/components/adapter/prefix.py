@@ -4,11 +4,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.adapter.base import Adapter, at_sites, sublayers
+from lightning_tx.components.adapter.base import ADAPTER, Adapter, at_sites, sublayers
 from lightning_tx.components.adapter.extension import Extension
 from lightning_tx.core.context import Context, KeyValueShape, Output, Sublayer
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
 from lightning_tx.core.schemes import Constant, Normal
 
 
@@ -25,7 +24,7 @@ class PrefixedAttention(Extension, Sublayer):
         return super().forward(x_BTD, replace(ctx, prefix=(self.prefix_k, self.prefix_v)))
 
 
-@register("adapter", "prefix")
+@ADAPTER.register("prefix")
 class Prefix(Adapter):
     """Trains keys and values that every query of a frozen attention sees besides its own source.
 

@@ -1,10 +1,10 @@
 import math
 
+from lightning_tx.components.adapter.base import ADAPTER
 from lightning_tx.components.adapter.low_rank import LowRank
-from lightning_tx.core.registry import register
 
 
-@register("adapter", "rslora")
+@ADAPTER.register("rslora")
 class RankStabilizedLora(LowRank):
     """Trains a low-rank update ``(alpha / sqrt(rank)) · B A``: its size does not shrink as the rank grows.
 
@@ -14,12 +14,7 @@ class RankStabilizedLora(LowRank):
     Source: Kalajdzievski 2023, arXiv:2312.03732.
 
     Args:
-        rank: inner width r of the update.
         alpha: the update is scaled by ``alpha / sqrt(rank)``.
-        targets: which linear layers, by the last part of their name or by their full name; ``*`` matches anything.
-        ranks: other ranks for some of the targets, by such a pattern; the last that matches counts.
-        alphas: other values of alpha, in the same way.
-        dropout: probability of dropping an input of A in training.
     """
 
     def scale(self, rank: int, alpha: float) -> float:

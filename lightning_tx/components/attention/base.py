@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lightning_tx.core.context import Context, Output, Sublayer
 from lightning_tx.core.dims import Dims, Site
+from lightning_tx.core.group import Group
 
 Rotate = Callable[[Tensor], Tensor]
 
@@ -75,3 +76,6 @@ def split_heads(x: Tensor, num_heads: int) -> Tensor:
 
 def _unchanged(x: Tensor) -> Tensor:
     return x
+
+
+ATTENTION = Group("attention", Sublayer, __package__, gives=("dims", "site"))

@@ -4,13 +4,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.attention.base import Attention, Rotate, split_heads
+from lightning_tx.components.attention.base import ATTENTION, Attention, Rotate, split_heads
 from lightning_tx.core.context import KeyValueShape
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.registry import register
 
 
-@register("attention", "latent")
+@ATTENTION.register("latent")
 class LatentAttention(Attention):
     """Heads whose keys and values are made from one small latent for each token: the latent is all a cache holds.
 

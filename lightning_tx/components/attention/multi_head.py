@@ -3,14 +3,13 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.attention.base import Attention, Rotate, split_heads
+from lightning_tx.components.attention.base import ATTENTION, Attention, Rotate, split_heads
 from lightning_tx.core.context import KeyValueShape
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
 
 
-@register("attention", "multi_head")
+@ATTENTION.register("multi_head")
 class MultiHeadAttention(Attention):
     """Heads of scaled dot-product attention whose keys and values may be shared by groups of query heads.
 

@@ -1,9 +1,9 @@
+from lightning_tx.components.attention.base import ATTENTION
 from lightning_tx.core.context import Absent
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.registry import register
 
 
-@register("attention", "none")
+@ATTENTION.register("none")
 class NoAttention(Absent):
     """No attention: the layer is built without this sublayer."""
 

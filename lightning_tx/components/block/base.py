@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lightning_tx.core.context import Context, Output, Sublayer
 from lightning_tx.core.dims import Dims, Site
+from lightning_tx.core.group import Group
 from lightning_tx.kernels.dropout import Dropout
 
 Branch = Callable[[Tensor], Tensor]
@@ -81,3 +82,6 @@ def is_matrix_of(parameter: str, layers: Container[str]) -> bool:
 def writes_to_residual(parameter: str) -> bool:
     """Whether a parameter is the last matrix of a sublayer."""
     return is_matrix_of(parameter, ("o_proj", "down_proj"))
+
+
+BLOCK = Group("block", Block, __package__, gives=("dims", "site", "sublayers", "make_norm"))

@@ -2,16 +2,15 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from lightning_tx.components.block.base import Block, Branch, is_matrix_of
+from lightning_tx.components.block.base import BLOCK, Block, Branch, is_matrix_of
 from lightning_tx.core.context import Sublayer
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.registry import register
 
 #: Layers whose matrices start smaller. Those of queries and keys do not.
 _SCALED = ("v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
-@register("block", "deepnorm")
+@BLOCK.register("deepnorm")
 class DeepNorm(Block):
     """``Norm(alpha · x + Dropout(Sublayer(x)))``: post-norm that stays stable in very deep stacks.
 

@@ -1,10 +1,9 @@
 from torch import Tensor
 
-from lightning_tx.components.block.base import Block, Branch
-from lightning_tx.core.registry import register
+from lightning_tx.components.block.base import BLOCK, Block, Branch
 
 
-@register("block", "no_residual")
+@BLOCK.register("no_residual")
 class NoResidual(Block):
     """``Dropout(Sublayer(Norm(x)))``: no residual connection; tokens grow alike with depth.
 

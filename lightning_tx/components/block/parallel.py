@@ -2,11 +2,10 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from lightning_tx.components.block.base import Block, Branch, writes_to_residual
-from lightning_tx.core.registry import register
+from lightning_tx.components.block.base import BLOCK, Block, Branch, writes_to_residual
 
 
-@register("block", "parallel")
+@BLOCK.register("parallel")
 class Parallel(Block):
     """``x + Attention(Norm(x)) + FeedForward(Norm(x))``: all sublayers read the same normed states, side by side.
 

@@ -1,10 +1,9 @@
 from torch import Tensor
 
-from lightning_tx.components.block.base import Block, Branch
-from lightning_tx.core.registry import register
+from lightning_tx.components.block.base import BLOCK, Block, Branch
 
 
-@register("block", "post_norm")
+@BLOCK.register("post_norm")
 class PostNorm(Block):
     """``Norm(x + Dropout(Sublayer(x)))``, the order of the first Transformer; it wants a warm-up.
 

@@ -1,10 +1,9 @@
 from torch import Tensor
 
-from lightning_tx.components.block.base import Block, Branch, writes_to_residual
-from lightning_tx.core.registry import register
+from lightning_tx.components.block.base import BLOCK, Block, Branch, writes_to_residual
 
 
-@register("block", "pre_norm")
+@BLOCK.register("pre_norm")
 class PreNorm(Block):
     """``x + Dropout(Sublayer(Norm(x)))``, with one more norm after the last layer.
 

@@ -3,14 +3,13 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
-from lightning_tx.components.block.base import Block, Branch
+from lightning_tx.components.block.base import BLOCK, Block, Branch
 from lightning_tx.core.context import Sublayer
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.registry import register
 from lightning_tx.core.schemes import Constant, declare
 
 
-@register("block", "rezero")
+@BLOCK.register("rezero")
 class ReZero(Block):
     """``x + alpha · Dropout(Sublayer(x))`` with a trained alpha for each sublayer that starts at 0, and no norms.
 

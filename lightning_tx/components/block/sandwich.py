@@ -2,11 +2,10 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from lightning_tx.components.block.base import Block, Branch
-from lightning_tx.core.registry import register
+from lightning_tx.components.block.base import BLOCK, Block, Branch
 
 
-@register("block", "sandwich")
+@BLOCK.register("sandwich")
 class Sandwich(Block):
     """``x + Norm(Dropout(Sublayer(Norm(x))))``: pre-norm with a second norm at the end of each branch.
 

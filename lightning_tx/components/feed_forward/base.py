@@ -6,6 +6,7 @@ from torch import Tensor
 
 from lightning_tx.core.context import Context, Output, Sublayer
 from lightning_tx.core.dims import Dims, Site
+from lightning_tx.core.group import Group
 
 
 class FeedForward(Sublayer):
@@ -53,3 +54,6 @@ class Gated(Plain):
     def map(self, x: Tensor, *groups: Tensor) -> Tensor:
         """[..., D] to [..., D]; ``groups`` is handed on to the projections."""
         return self.down_proj(self.activation(self.gate_proj(x, *groups)) * self.up_proj(x, *groups), *groups)
+
+
+FEED_FORWARD = Group("feed_forward", Sublayer, __package__, gives=("dims", "site"))

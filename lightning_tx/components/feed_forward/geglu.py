@@ -1,11 +1,10 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.components.feed_forward.base import Gated
-from lightning_tx.core.registry import register
+from lightning_tx.components.feed_forward.base import FEED_FORWARD, Gated
 
 
-@register("feed_forward", "geglu")
+@FEED_FORWARD.register("geglu")
 class GEGLU(Gated):
     """``W2 (GELU(Wg x) · W1 x)``: a gated unit with three matrices.
 

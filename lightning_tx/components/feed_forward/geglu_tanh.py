@@ -1,11 +1,10 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.components.feed_forward.base import Gated
-from lightning_tx.core.registry import register
+from lightning_tx.components.feed_forward.base import FEED_FORWARD, Gated
 
 
-@register("feed_forward", "geglu_tanh")
+@FEED_FORWARD.register("geglu_tanh")
 class GEGLUTanh(Gated):
     """``W2 (GELU(Wg x) · W1 x)`` with the GELU approximated by a tanh, as in T5 1.1 and Gemma.
 

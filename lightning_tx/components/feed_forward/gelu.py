@@ -1,11 +1,10 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.components.feed_forward.base import Plain
-from lightning_tx.core.registry import register
+from lightning_tx.components.feed_forward.base import FEED_FORWARD, Plain
 
 
-@register("feed_forward", "gelu")
+@FEED_FORWARD.register("gelu")
 class GELU(Plain):
     """``W2 GELU(W1 x)``: two matrices around a GELU.
 

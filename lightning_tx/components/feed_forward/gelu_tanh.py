@@ -1,11 +1,10 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.components.feed_forward.base import Plain
-from lightning_tx.core.registry import register
+from lightning_tx.components.feed_forward.base import FEED_FORWARD, Plain
 
 
-@register("feed_forward", "gelu_tanh")
+@FEED_FORWARD.register("gelu_tanh")
 class GELUTanh(Plain):
     """``W2 GELU(W1 x)`` with the GELU approximated by a tanh, as the published weights of GPT-2 want it.
 

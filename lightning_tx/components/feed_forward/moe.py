@@ -1,24 +1,25 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.feed_forward.base import FeedForward, Plain
-from lightning_tx.core import registry
+from lightning_tx.components.feed_forward.base import FEED_FORWARD, FeedForward, Plain
 from lightning_tx.core.context import Context, Mean, Output
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError, PluginError, choices
-from lightning_tx.core.registry import register
 from lightning_tx.kernels.autocast import without_autocast
 from lightning_tx.kernels.grouped_linear import GroupedLinear
 from lightning_tx.kernels.grouping import Grouping
 
+#: The experts unless told; never changed.
+_EXPERT = {"name": "swiglu", "bias": False}
 
-@register("feed_forward", "moe")
+
+@FEED_FORWARD.register("moe")
 class MixtureOfExperts(FeedForward):
     """``Σ p_e(x) · expert_e(x)`` over the ``top_k`` experts that a router finds likeliest for each token.
 
@@ -59,7 +60,7 @@ class MixtureOfExperts(FeedForward):
         num_experts: Annotated[int, Field(gt=0)] = 8,
         top_k: Annotated[int, Field(gt=0)] = 2,
         num_shared_experts: Annotated[int, Field(ge=0)] = 0,
-        expert: dict[str, Any] = {"name": "swiglu", "bias": False},  # noqa: B006
+        expert: dict[str, Any] = _EXPERT,
         d_ff: Annotated[int, Field(gt=0)] | None = None,
         normalise: bool = False,
         capacity_factor: Annotated[float, Field(gt=0)] | None = None,
@@ -68,7 +69,7 @@ class MixtureOfExperts(FeedForward):
         bias_rate: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         super().__init__(dims, site)
-        problems = _expert_problems(expert)
+        problems = _problems_of_expert(expert)
         if top_k > num_experts:
             problems.append(
                 f"feed_forward.top_k: {top_k} is more than feed_forward.num_experts = {num_experts}. "
@@ -87,11 +88,10 @@ class MixtureOfExperts(FeedForward):
         self.router = nn.Linear(dims.d_model, num_experts, bias=False)
         width = dims.d_ff if d_ff is None else d_ff
         grouped = replace(site, make_linear=partial(GroupedLinear, num_experts))
-        self.experts: Plain = registry.create("feed_forward", expert, replace(dims, d_ff=width), grouped)
+        self.experts = _expert(expert, replace(dims, d_ff=width), grouped)
         self.shared: Plain | None = None
         if num_shared_experts:
-            shared_dims = replace(dims, d_ff=num_shared_experts * width)
-            self.shared = registry.create("feed_forward", expert, shared_dims, site)
+            self.shared = _expert(expert, replace(dims, d_ff=num_shared_experts * width), site)
         self.register_buffer("balance_bias", torch.zeros(num_experts) if bias_rate else None)
 
     def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
@@ -192,11 +192,13 @@ class MixtureOfExperts(FeedForward):
         )
 
 
-def _expert_problems(expert: dict[str, Any]) -> list[str]:
-    problems = registry.check("feed_forward", expert, "feed_forward.expert")
-    if not problems and not issubclass(registry.get("feed_forward", expert["name"]), Plain):
-        able = [
-            name for name in registry.names("feed_forward") if issubclass(registry.get("feed_forward", name), Plain)
-        ]
+def _expert(expert: dict[str, Any], dims: Dims, site: Site) -> Plain:
+    return cast(Plain, FEED_FORWARD.create(expert, dims, site))
+
+
+def _problems_of_expert(expert: dict[str, Any]) -> list[str]:
+    problems = FEED_FORWARD.problems(expert, "feed_forward.expert")
+    if not problems and not issubclass(FEED_FORWARD.get(expert["name"]), Plain):
+        able = [name for name in FEED_FORWARD.names() if issubclass(FEED_FORWARD.get(name), Plain)]
         problems = [f"feed_forward.expert.name: {expert['name']!r} cannot be an expert. Choices: {choices(able)}."]
     return problems

@@ -1,9 +1,9 @@
+from lightning_tx.components.feed_forward.base import FEED_FORWARD
 from lightning_tx.core.context import Absent
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.registry import register
 
 
-@register("feed_forward", "none")
+@FEED_FORWARD.register("none")
 class NoFeedForward(Absent):
     """No feed-forward: the layer is built without this sublayer."""
 

@@ -1,10 +1,9 @@
 from torch import Tensor
 
-from lightning_tx.components.feed_forward.base import Plain
-from lightning_tx.core.registry import register
+from lightning_tx.components.feed_forward.base import FEED_FORWARD, Plain
 
 
-@register("feed_forward", "relu")
+@FEED_FORWARD.register("relu")
 class ReLU(Plain):
     """``W2 max(0, W1 x)``: two matrices around a ReLU.
 

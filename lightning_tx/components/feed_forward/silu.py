@@ -1,11 +1,10 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_tx.components.feed_forward.base import Plain
-from lightning_tx.core.registry import register
+from lightning_tx.components.feed_forward.base import FEED_FORWARD, Plain
 
 
-@register("feed_forward", "silu")
+@FEED_FORWARD.register("silu")
 class SiLU(Plain):
     """``W2 SiLU(W1 x)``: two matrices around a SiLU, which is also called swish.
 

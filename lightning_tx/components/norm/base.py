@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from lightning_tx.core.group import Group
+
 
 class Norm(nn.Module):
     """Normalises the last dimension, of the given width.
@@ -17,3 +19,6 @@ class Norm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] to [..., width]."""
         return x
+
+
+NORM = Group("norm", Norm, __package__, gives=("width",))

@@ -4,12 +4,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.norm.base import Norm
-from lightning_tx.core.registry import register
+from lightning_tx.components.norm.base import NORM, Norm
 from lightning_tx.core.schemes import Constant, declare
 
 
-@register("norm", "dynamic_tanh")
+@NORM.register("dynamic_tanh")
 class DynamicTanh(Norm):
     """``tanh(alpha · x) · weight + bias`` (DyT): squashes each entry by itself in place of a norm.
 

@@ -5,12 +5,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.norm.base import Norm
-from lightning_tx.core.registry import register
+from lightning_tx.components.norm.base import NORM, Norm
 from lightning_tx.core.schemes import Constant
 
 
-@register("norm", "layernorm")
+@NORM.register("layernorm")
 class LayerNorm(Norm):
     """Subtracts the mean and divides by the standard deviation, then scales and shifts.
 

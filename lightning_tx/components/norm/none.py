@@ -1,7 +1,6 @@
-from lightning_tx.components.norm.base import Norm
-from lightning_tx.core.registry import register
+from lightning_tx.components.norm.base import NORM, Norm
 
 
-@register("norm", "none")
+@NORM.register("none")
 class NoNorm(Norm):
     """No normalisation."""

@@ -5,12 +5,11 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.norm.base import Norm
-from lightning_tx.core.registry import register
+from lightning_tx.components.norm.base import NORM, Norm
 from lightning_tx.core.schemes import Constant
 
 
-@register("norm", "rmsnorm")
+@NORM.register("rmsnorm")
 class RMSNorm(Norm):
     """Divides by the root mean square, then scales; no mean is taken and there is no shift.
 

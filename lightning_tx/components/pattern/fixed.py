@@ -3,12 +3,11 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from lightning_tx.components.pattern.base import Columns, Part, Pattern, SameBlock
+from lightning_tx.components.pattern.base import PATTERN, Columns, Part, Pattern, SameBlock
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
 
 
-@register("pattern", "fixed")
+@PATTERN.register("fixed")
 class Fixed(Pattern):
     """The token's own block of ``block`` positions, and the last ``summary`` positions of every block.
 

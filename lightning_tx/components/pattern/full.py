@@ -1,10 +1,9 @@
 from torch import Tensor
 
-from lightning_tx.components.pattern.base import Pattern
-from lightning_tx.core.registry import register
+from lightning_tx.components.pattern.base import PATTERN, Pattern
 
 
-@register("pattern", "full")
+@PATTERN.register("full")
 class Full(Pattern):
     """Every query may look at every key.
 

@@ -3,11 +3,10 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from lightning_tx.components.pattern.base import Columns, Near, Part, Pattern
-from lightning_tx.core.registry import register
+from lightning_tx.components.pattern.base import PATTERN, Columns, Near, Part, Pattern
 
 
-@register("pattern", "global_local")
+@PATTERN.register("global_local")
 class GlobalLocal(Pattern):
     """A window, and some leading tokens that everything looks at, and that look at everything in an encoder.
 

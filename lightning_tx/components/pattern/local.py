@@ -3,11 +3,10 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from lightning_tx.components.pattern.base import Near, Part, Pattern
-from lightning_tx.core.registry import register
+from lightning_tx.components.pattern.base import PATTERN, Near, Part, Pattern
 
 
-@register("pattern", "local")
+@PATTERN.register("local")
 class Local(Pattern):
     """A window: each token looks at itself and at those less than ``window`` positions away.
 

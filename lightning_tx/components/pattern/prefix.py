@@ -3,11 +3,10 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from lightning_tx.components.pattern.base import Pattern
-from lightning_tx.core.registry import register
+from lightning_tx.components.pattern.base import PATTERN, Pattern
 
 
-@register("pattern", "prefix")
+@PATTERN.register("prefix")
 class Prefix(Pattern):
     """A prefix language model: the first ``length`` tokens see each other in both directions, the others their past.
 

@@ -3,11 +3,10 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from lightning_tx.components.pattern.base import Near, Part, Pattern, Residues
-from lightning_tx.core.registry import register
+from lightning_tx.components.pattern.base import PATTERN, Near, Part, Pattern, Residues
 
 
-@register("pattern", "strided")
+@PATTERN.register("strided")
 class Strided(Pattern):
     """The last ``stride`` tokens, and every token at a multiple of ``stride`` positions.
 

@@ -1,12 +1,11 @@
 import torch
 from torch import Tensor
 
-from lightning_tx.components.positions.base import Positions
+from lightning_tx.components.positions.base import POSITIONS, Positions
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.registry import register
 
 
-@register("positions", "alibi")
+@POSITIONS.register("alibi")
 class Alibi(Positions):
     """A penalty on the scores that grows with the distance, at a fixed slope for each head.
 

@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from lightning_tx.core.dims import Dims, Site
+from lightning_tx.core.group import Group
 
 
 class Positions(nn.Module):
@@ -49,3 +50,6 @@ class Positions(nn.Module):
             others as far apart, so an entry depends on the difference of its two positions alone.
         """
         return None
+
+
+POSITIONS = Group("positions", Positions, __package__, gives=("dims", "site"))

@@ -3,14 +3,13 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.positions.base import Positions
+from lightning_tx.components.positions.base import POSITIONS, Positions
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
 from lightning_tx.core.schemes import Normal, declare
 
 
-@register("positions", "learned")
+@POSITIONS.register("learned")
 class Learned(Positions):
     """One trained vector per position, added to the embedding. There is none past ``max_seq_len``.
 

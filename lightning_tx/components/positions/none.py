@@ -1,8 +1,7 @@
-from lightning_tx.components.positions.base import Positions
-from lightning_tx.core.registry import register
+from lightning_tx.components.positions.base import POSITIONS, Positions
 
 
-@register("positions", "none")
+@POSITIONS.register("none")
 class NoPositions(Positions):
     """No information on positions; a causal decoder can still infer some from its mask.
 

@@ -1,8 +1,8 @@
+from lightning_tx.components.positions.base import POSITIONS
 from lightning_tx.components.positions.rotary import Rotary
-from lightning_tx.core.registry import register
 
 
-@register("positions", "rope")
+@POSITIONS.register("rope")
 class Rope(Rotary):
     """Rotary positions: pairs of query and key dimensions turn by an angle proportional to the position.
 

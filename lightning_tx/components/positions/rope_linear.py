@@ -3,12 +3,12 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from lightning_tx.components.positions.base import POSITIONS
 from lightning_tx.components.positions.rotary import Factor, Rotary, RotaryOptions
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.registry import register
 
 
-@register("positions", "rope_linear")
+@POSITIONS.register("rope_linear")
 class LinearRope(Rotary):
     """Rotary positions squeezed by a factor, so that a longer text fits into the angles known from training.
 

@@ -5,11 +5,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from lightning_tx.components.positions.base import POSITIONS
 from lightning_tx.components.positions.rotary import Factor, Rotary, RotaryOptions
 from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
 
 
 class Llama3Options(RotaryOptions, total=False):
@@ -18,7 +18,7 @@ class Llama3Options(RotaryOptions, total=False):
     base: Annotated[float, Field(default=500_000.0, gt=1)]
 
 
-@register("positions", "rope_llama3")
+@POSITIONS.register("rope_llama3")
 class Llama3Rope(Rotary):
     """Rotary positions as Llama 3.1 stretches them: pairs that turn seldom within the trained length slow down.
 

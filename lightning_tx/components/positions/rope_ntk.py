@@ -3,12 +3,12 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from lightning_tx.components.positions.base import POSITIONS
 from lightning_tx.components.positions.rotary import Factor, Rotary, RotaryOptions
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.registry import register
 
 
-@register("positions", "rope_ntk")
+@POSITIONS.register("rope_ntk")
 class NtkRope(Rotary):
     """Rotary positions with a larger base: the slowest pair is slowed down by a factor, the fastest not at all.
 

@@ -5,13 +5,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from lightning_tx.components.positions.base import POSITIONS
 from lightning_tx.components.positions.rotary import Factor, Rotary, RotaryOptions
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
 
 
-@register("positions", "rope_yarn")
+@POSITIONS.register("rope_yarn")
 class YarnRope(Rotary):
     """Rotary positions after YaRN: pairs that turn often within the trained length stay, those that do not slow down.
 

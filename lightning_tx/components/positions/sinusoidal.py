@@ -4,13 +4,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lightning_tx.components.positions.base import Positions
+from lightning_tx.components.positions.base import POSITIONS, Positions
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
 
 
-@register("positions", "sinusoidal")
+@POSITIONS.register("sinusoidal")
 class Sinusoidal(Positions):
     """Fixed sines and cosines added to the embedding.
 

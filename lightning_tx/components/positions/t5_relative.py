@@ -5,14 +5,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.positions.base import Positions
+from lightning_tx.components.positions.base import POSITIONS, Positions
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
 from lightning_tx.core.schemes import Normal, declare
 
 
-@register("positions", "t5_relative")
+@POSITIONS.register("t5_relative")
 class T5Relative(Positions):
     """A trained bias on the scores for each head and bucket of distances, shared by all layers of the stack.
 

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_tx.components.adapter.base import Adapter
-from lightning_tx.core import registry
+from lightning_tx.components.adapter.base import ADAPTER, Adapter
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.testing.properties.gradients import objective, unread
 from lightning_tx.testing.property import holds
@@ -122,7 +121,7 @@ def _base(subject: Subject) -> Any:
 
 def _adapted(subject: Subject) -> tuple[Adapter, Any, set[nn.Parameter]]:
     """The adapter, the initialised model with it, and the parameters that were there before."""
-    adapter: Adapter = registry.create("adapter", subject.config()["adapter"])
+    adapter: Adapter = ADAPTER.create(subject.config()["adapter"])
     base = _base(subject).float()
     own = set(base.parameters())
     model: Any = adapter.apply(base)

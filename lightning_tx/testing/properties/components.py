@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_tx.core import registry
 from lightning_tx.core.description import docstrings, summary
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.schema import checked, options_of, schema
+from lightning_tx.groups import GROUPS
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import Violation
 from lightning_tx.testing.subject import Component
@@ -27,7 +28,7 @@ def describes_itself(subject: Component) -> None:
     if not summary(cls).strip().endswith("."):
         raise Violation(f"the first line of its docstring is {summary(cls)!r}.")
     text = "\n".join(docstrings(cls))  # options may be explained where they are used
-    missing = [knob.name for knob in registry.knobs(cls) if f"{knob.name}:" not in text]
+    missing = [option.name for option in options_of(cls) if f"{option.name}:" not in text]
     if missing:
         raise Violation(f"its docstring does not explain {', '.join(missing)}.")
 
@@ -35,13 +36,9 @@ def describes_itself(subject: Component) -> None:
 @holds(about="component", usually="a default outside of the bounds that the annotation states.")
 def defaults_are_valid(subject: Component) -> None:
     """The defaults of its options pass the checks of their own annotations."""
-    defaults = {knob.name: knob.default for knob in registry.knobs(subject.component) if not knob.required}
-    schema = registry.schema(subject.component)
-    problems = [
-        problem
-        for problem in registry.problems_of(schema, defaults, subject.group)
-        if not problem.endswith("missing; it has no default.")
-    ]
+    defaults = {option.name: option.default for option in options_of(subject.component) if not option.required}
+    _, problems = checked(schema(subject.component), defaults, subject.group)
+    problems = [problem for problem in problems if not problem.endswith("missing; it has no default.")]
     if problems:
         raise Violation(" ".join(problems))
 
@@ -62,7 +59,7 @@ def learning_rates_are_finite(subject: Component) -> None:
 @holds(about="component", groups=("tokenizer",), usually="a decoder that does not undo the pre-tokenizer.")
 def texts_come_back(subject: Component) -> None:
     """Texts that it was trained on come back from their ids, which lie inside the vocabulary."""
-    tokenizer = registry.create("tokenizer", subject.config).train(TEXTS)
+    tokenizer = GROUPS["tokenizer"].create(subject.config).train(TEXTS)
     for text in TEXTS:
         ids = tokenizer.encode(text)
         if tokenizer.decode(ids) != text:
@@ -79,14 +76,14 @@ def optimizer_steps_and_resumes(subject: Component) -> None:
     """A step moves every parameter; from its saved state it goes on exactly."""
     with seeded(0):
         model = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 2)).double()
-    optimizer = registry.create("optimizer", subject.config, model)
+    optimizer = GROUPS["optimizer"].create(subject.config, model)
     start = copy.deepcopy(model.state_dict())
     _step(model, optimizer)
     still = [name for name, value in model.state_dict().items() if torch.equal(value, start[name])]
     if still:
         raise Violation(f"a step did not move {', '.join(still)}.")
     twin = copy.deepcopy(model)
-    resumed = registry.create("optimizer", subject.config, twin)
+    resumed = GROUPS["optimizer"].create(subject.config, twin)
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     for net, own in ((model, optimizer), (twin, resumed)):
         _step(net, own)
@@ -98,7 +95,7 @@ def optimizer_steps_and_resumes(subject: Component) -> None:
 @holds(about="component", groups=("task",), usually="primary not set, or not among its measures.")
 def task_says_what_is_better(subject: Component) -> None:
     """A task says of its measures whether less or more is better, which is primary, and what its data must be."""
-    task: Any = registry.create("task", subject.config)
+    task: Any = GROUPS["task"].create(subject.config)
     directions = {name: measure.direction for name, measure in task.measures.items()}
     if (
         task.primary not in directions
@@ -111,9 +108,9 @@ def task_says_what_is_better(subject: Component) -> None:
 def _schedule(subject: Component, max_steps: int) -> Any:
     """The schedule; one that sets the learning rate itself refuses to be given one."""
     try:
-        return registry.create("schedule", subject.config, 1e-3, max_steps, 128)
+        return GROUPS["schedule"].create(subject.config, 1e-3, max_steps, 128)
     except ConfigError:
-        return registry.create("schedule", subject.config, None, max_steps, 128)
+        return GROUPS["schedule"].create(subject.config, None, max_steps, 128)
 
 
 def _step(model: nn.Module, optimizer: Any) -> None:

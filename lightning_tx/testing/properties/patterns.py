@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_tx.components.pattern.base import Pattern
-from lightning_tx.core import registry
+from lightning_tx.components.pattern.base import PATTERN, Pattern
 from lightning_tx.kernels.attend import attend
 from lightning_tx.kernels.masks import Mask
 from lightning_tx.testing.baseline import shrunk
@@ -19,10 +18,10 @@ from lightning_tx.testing.values import require_close
 EXACT = 1e-9
 #: Long enough for sparse kernels to be chosen, and no multiple of any window or stride.
 LONG = 4001
-PATTERN = {"about": "component", "groups": ("pattern",)}
+OF_PATTERNS = {"about": "component", "groups": ("pattern",)}
 
 
-@holds(usually="<= where < is meant, or a distance that is never 0.", **PATTERN)  # type: ignore[arg-type]
+@holds(usually="<= where < is meant, or a distance that is never 0.", **OF_PATTERNS)  # type: ignore[arg-type]
 def a_query_sees_itself(subject: Component) -> None:
     """Every query may look at its own key, and so at something."""
     for allowed in _both_sizes(subject):
@@ -32,7 +31,7 @@ def a_query_sees_itself(subject: Component) -> None:
             raise Violation(f"queries {blind[:5]} do not see themselves; {nothing[:5]} see nothing.")
 
 
-@holds(usually="a part that is wider than the pattern, or a piece of it that no part has.", **PATTERN)  # type: ignore[arg-type]
+@holds(usually="a part that is wider than the pattern, or a piece of it that no part has.", **OF_PATTERNS)  # type: ignore[arg-type]
 def parts_are_the_pattern(subject: Component) -> None:
     """The parts of a pattern allow together what it allows, and nothing lies beyond its reach."""
     for small in (True, False):
@@ -55,7 +54,7 @@ def parts_are_the_pattern(subject: Component) -> None:
                 raise Violation(f"reach is {pattern.reach}, and a query looks at a key {far} positions away.")
 
 
-@holds(usually="arange over the length instead of the positions that were given.", **PATTERN)  # type: ignore[arg-type]
+@holds(usually="arange over the length instead of the positions that were given.", **OF_PATTERNS)  # type: ignore[arg-type]
 def pattern_is_elementwise(subject: Component) -> None:
     """An entry depends on its two positions alone: blocks are pieces of the whole, dtype is bool, rows may differ."""
     pattern = _pattern(subject, small=True)
@@ -77,7 +76,7 @@ def pattern_is_elementwise(subject: Component) -> None:
 @holds(
     tolerance=f"{EXACT:g}",
     usually="parts that leave out or count twice what __call__ allows, most often at borders of blocks.",
-    **PATTERN,  # type: ignore[arg-type]
+    **OF_PATTERNS,  # type: ignore[arg-type]
 )
 def sparse_is_dense(subject: Component) -> None:
     """On long sequences attention and its gradients are those of the dense softmax over the elementwise truth."""
@@ -89,7 +88,7 @@ def sparse_is_dense(subject: Component) -> None:
         _compare(pattern, causal, bias)
 
 
-@holds(usually="a mask or scores of all queries and all keys, in forward or backward.", **PATTERN)  # type: ignore[arg-type]
+@holds(usually="a mask or scores of all queries and all keys, in forward or backward.", **OF_PATTERNS)  # type: ignore[arg-type]
 def sparse_takes_no_dense_memory(subject: Component) -> None:
     """Where a pattern has parts, no tensor of attention grows with the square of the length."""
     pattern = _pattern(subject, small=False)
@@ -148,7 +147,7 @@ def _mask(pattern: Pattern, causal: bool) -> Mask:
 
 
 def _pattern(subject: Component, *, small: bool) -> Pattern:
-    return registry.create("pattern", shrunk(subject.config) if small else subject.config)
+    return PATTERN.create(shrunk(subject.config) if small else subject.config)
 
 
 def _both_sizes(subject: Component) -> list[Tensor]:

@@ -6,7 +6,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
-from lightning_tx.core import registry
+from lightning_tx.components.adapter.base import ADAPTER
 from tests.model.configs import small_model, tokens
 
 TOKENS = tokens(2, 7)
@@ -21,7 +21,7 @@ PEFT_NAMES = {
 
 def adapted(model: nn.Module, adapter: dict[str, Any], std: float = 0.3) -> Any:
     """The model with an adapter, all of its own parameters random, around what a trained copy holds."""
-    made = registry.create("adapter", adapter).apply(model)
+    made = ADAPTER.create(adapter).apply(model)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in made.parameters():

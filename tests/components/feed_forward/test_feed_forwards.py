@@ -13,8 +13,8 @@ from lightning_tx.components.feed_forward.relu import ReLU
 from lightning_tx.components.feed_forward.silu import SiLU
 from lightning_tx.components.feed_forward.squared_relu import SquaredReLU
 from lightning_tx.components.feed_forward.swiglu import SwiGLU
-from lightning_tx.core import registry
 from lightning_tx.core.description import description
+from lightning_tx.core.schema import options_of
 from lightning_tx.testing.places import DIMS, context, randomise, site
 
 
@@ -54,7 +54,7 @@ FORMULAS = [
 @pytest.mark.parametrize("component", [component for component, _, _ in FORMULAS])
 def test_its_options_are_those_of_its_base(component: type) -> None:
     assert "__init__" not in vars(component)
-    assert [(knob.name, knob.type, knob.default) for knob in registry.knobs(component)] == [("bias", "bool", False)]
+    assert [(option.name, option.type, option.default) for option in options_of(component)] == [("bias", "bool", False)]
     assert "    bias: whether the projections have a bias." in description(component)
 
 

@@ -2,11 +2,12 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_tx.components.norm.base import NORM
 from lightning_tx.components.norm.dynamic_tanh import DynamicTanh
 from lightning_tx.components.norm.layernorm import LayerNorm
 from lightning_tx.components.norm.none import NoNorm
 from lightning_tx.components.norm.rmsnorm import RMSNorm
-from lightning_tx.core import registry
+from lightning_tx.core.schema import options_of
 from lightning_tx.testing.places import randomise
 
 WIDTH = 12
@@ -64,10 +65,5 @@ def test_none_changes_nothing() -> None:
 
 
 def test_all_norms_share_their_eps() -> None:
-    eps = {
-        knob.default
-        for name in registry.names("norm")
-        for knob in registry.knobs(registry.get("norm", name))
-        if knob.name == "eps"
-    }
+    eps = {option.default for name in NORM.names() for option in options_of(NORM.get(name)) if option.name == "eps"}
     assert eps == {1e-5}

@@ -1,10 +1,10 @@
 import torch
 from torch import Tensor, nn
 
+from lightning_tx import register
 from lightning_tx.components.adapter.base import Adapter
 from lightning_tx.components.adapter.extension import Extension
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.registry import register
 from lightning_tx.core.schemes import Constant
 
 

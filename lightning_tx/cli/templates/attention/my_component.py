@@ -1,9 +1,9 @@
 from torch import Tensor, nn
 
+from lightning_tx import register
 from lightning_tx.components.attention.base import Attention, Rotate, split_heads
 from lightning_tx.core.context import KeyValueShape
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.registry import register
 
 
 @register("attention", "my_component")

@@ -4,10 +4,10 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
+from lightning_tx import register
 from lightning_tx.components.block.base import Block, Branch
 from lightning_tx.core.context import Sublayer
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.registry import register
 
 Sublayers = dict[str, Sublayer]
 MakeNorm = Callable[[int], nn.Module]

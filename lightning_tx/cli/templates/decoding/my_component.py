@@ -3,7 +3,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from lightning_tx.core.registry import register
+from lightning_tx import register
 from lightning_tx.decoding.sample import Sample
 
 

@@ -1,7 +1,7 @@
 from torch import Tensor
 
+from lightning_tx import register
 from lightning_tx.components.feed_forward.base import Gated
-from lightning_tx.core.registry import register
 
 
 @register("feed_forward", "my_component")

@@ -3,8 +3,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from lightning_tx import register
 from lightning_tx.core.measure import Measure
-from lightning_tx.core.registry import register
 from lightning_tx.data.batch import IGNORE, Batch
 from lightning_tx.data.corpus import Corpus, SplitName
 from lightning_tx.model.language_model import LanguageModel

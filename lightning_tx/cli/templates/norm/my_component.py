@@ -4,8 +4,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from lightning_tx import register
 from lightning_tx.components.norm.base import Norm
-from lightning_tx.core.registry import register
 from lightning_tx.core.schemes import Constant
 
 

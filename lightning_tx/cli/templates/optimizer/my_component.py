@@ -4,7 +4,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from lightning_tx.core.registry import register
+from lightning_tx import register
 from lightning_tx.optimizer.groups import decay_groups
 
 

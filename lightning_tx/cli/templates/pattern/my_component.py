@@ -3,8 +3,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from lightning_tx import register
 from lightning_tx.components.pattern.base import Pattern
-from lightning_tx.core.registry import register
 
 
 @register("pattern", "my_component")

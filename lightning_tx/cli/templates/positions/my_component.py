@@ -1,9 +1,9 @@
 import torch
 from torch import Tensor, nn
 
+from lightning_tx import register
 from lightning_tx.components.positions.base import Positions
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.registry import register
 from lightning_tx.core.schemes import Constant
 
 

@@ -2,7 +2,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lightning_tx.core.registry import register
+from lightning_tx import register
 from lightning_tx.schedule.base import Schedule, warmed
 
 

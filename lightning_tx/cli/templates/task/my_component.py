@@ -3,7 +3,7 @@ from typing import Annotated, cast
 from pydantic import Field
 from torch import nn
 
-from lightning_tx.core.registry import register
+from lightning_tx import register
 from lightning_tx.data.batch import IGNORE, Batch
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.task.base import Loss

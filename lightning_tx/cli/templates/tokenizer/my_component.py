@@ -6,7 +6,7 @@ from pydantic import Field
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers
 
-from lightning_tx.core.registry import register
+from lightning_tx import register
 from lightning_tx.tokenizer.base import UNK, TokenizerTrainer
 
 

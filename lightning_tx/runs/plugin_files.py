@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from lightning_tx.core import registry
 from lightning_tx.core.errors import ConfigError, PluginError
+from lightning_tx.groups import GROUPS
 
 MODULE_PREFIX = "ltx_plugin_"
 #: Characters of a digest that are shown and recorded, as for data.
@@ -128,7 +128,7 @@ def _read(path: Path) -> str:
 
 def _import(name: str, path: Path, source: str) -> tuple[tuple[str, str], ...]:
     """Run a file as a module; returns what it registered."""
-    before = registry.foreign()
+    before = _foreign()
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module  # dataclasses and pickles look a class up in its module
@@ -137,11 +137,11 @@ def _import(name: str, path: Path, source: str) -> tuple[tuple[str, str], ...]:
             # Not through importlib, which would write compiled files beside the user's and might read outdated ones.
             exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
         finally:
-            components = tuple(sorted(key for key, cls in registry.foreign().items() if before.get(key) is not cls))
+            components = tuple(sorted(key for key, cls in _foreign().items() if before.get(key) is not cls))
         for group in {group for group, _ in components}:
-            registry.names(group)  # imports our own components, one of which may have the name as well
+            GROUPS[group].names()  # imports our own components, one of which may have the name as well
     except (Exception, SystemExit) as error:
-        registry.forget(components)
+        _forget(components)
         del sys.modules[name]
         if isinstance(error, PluginError):
             raise _Refused(f"breaks a rule: {error}") from error
@@ -161,5 +161,15 @@ def _line(error: BaseException, path: Path) -> str:
 
 
 def _unload(module: str) -> None:
-    registry.forget(_loaded.pop(module).components)
+    _forget(_loaded.pop(module).components)
     del sys.modules[module]
+
+
+def _foreign() -> dict[tuple[str, str], type]:
+    """What is registered at this moment besides our own components, by group and name."""
+    return {(group, name): cls for group in GROUPS for name, cls in GROUPS[group].foreign().items()}
+
+
+def _forget(components: Iterable[tuple[str, str]]) -> None:
+    for group, name in components:
+        GROUPS[group].forget([name])

@@ -6,26 +6,28 @@ from pathlib import Path
 
 import pytest
 
-from lightning_tx.core import plugin_files, registry
+from lightning_tx.components.norm.base import NORM
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.plugin_files import load_files
+from lightning_tx.groups import GROUPS
+from lightning_tx.runs import plugin_files
+from lightning_tx.runs.plugin_files import load_files
 
-NORM = """
-from torch import nn
-from lightning_tx.core.registry import register
+A_NORM = """
+from lightning_tx import register
+from lightning_tx.components.norm.base import Norm
 
 @register("norm", "{name}")
-class {cls}(nn.Module):
+class {cls}(Norm):
     '''A norm.'''
 
     def __init__(self, width: int, *, {option} = 1) -> None:
-        super().__init__()
+        super().__init__(width)
         self.size = {size}
 """
 
 
 def norm(name: str = "mine", cls: str = "Mine", option: str = "size: int", size: str = "size") -> str:
-    return NORM.format(name=name, cls=cls, option=option, size=size)
+    return A_NORM.format(name=name, cls=cls, option=option, size=size)
 
 
 @pytest.fixture(autouse=True)
@@ -39,12 +41,12 @@ def test_a_listed_file_registers_and_can_be_forgotten() -> None:
     Path("mine.py").write_text(norm())
     (file,) = load_files(["mine.py"])
     assert file.components == (("norm", "mine"),) and file.path == Path("mine.py").absolute()
-    assert registry.create("norm", {"name": "mine", "size": 3}, 8).size == 3
+    assert NORM.create({"name": "mine", "size": 3}, 8).size == 3
     assert plugin_files.files_of([("norm", "mine"), ("norm", "rmsnorm"), ("block", "mine")]) == {"norm": [file]}
     assert plugin_files.digests({"norm": [file]}) == {"norm": file.digest}
     assert [path.name for path in Path().iterdir()] == ["mine.py"]  # nothing compiled beside it
     plugin_files.forget()
-    assert "mine" not in registry.names("norm") and "ltx_plugin_mine" not in sys.modules
+    assert "mine" not in NORM.names() and "ltx_plugin_mine" not in sys.modules
 
 
 def test_it_is_imported_once_and_again_when_it_has_changed() -> None:
@@ -53,8 +55,8 @@ def test_it_is_imported_once_and_again_when_it_has_changed() -> None:
     assert again is first
     Path("mine.py").write_text(norm(name="ours", size="-size"))
     (changed,) = load_files(["mine.py"])
-    assert changed.digest != first.digest and "mine" not in registry.names("norm")
-    assert registry.create("norm", {"name": "ours"}, 8).size == -1
+    assert changed.digest != first.digest and "mine" not in NORM.names()
+    assert NORM.create({"name": "ours"}, 8).size == -1
     # The same content elsewhere, as the copy that a run keeps, is the same plugin.
     Path("kept").mkdir()
     Path("kept/mine.py").write_text(Path("mine.py").read_text())
@@ -86,14 +88,14 @@ def test_a_file_that_a_test_has_imported_by_its_name_may_be_listed_as_well(monke
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_and_nothing_stays(source: str, words: list[str]) -> None:
-    before = {group: registry.names(group) for group in ("norm", "block")}
+    before = {group: GROUPS[group].names() for group in ("norm", "block")}
     Path("bad.py").write_text(source)
     with pytest.raises(ConfigError) as caught:
         load_files(["bad.py"])
     (problem,) = caught.value.problems
     assert problem.startswith("plugins: 'bad.py' ") and problem.endswith(".")
     assert all(word in problem for word in words), problem
-    assert {group: registry.names(group) for group in before} == before
+    assert {group: GROUPS[group].names() for group in before} == before
     assert "ltx_plugin_bad" not in sys.modules
     Path("bad.py").write_text(norm())  # mended, it can be used at once
     load_files(["bad.py"])

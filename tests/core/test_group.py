@@ -5,12 +5,18 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from lightning_tx.core import registry
+from lightning_tx import register
+from lightning_tx.components.norm.base import NORM, Norm
+from lightning_tx.core import group
 from lightning_tx.core.errors import ConfigError, PluginError
-from lightning_tx.core.registry import register
+from lightning_tx.core.group import load_plugins
+from lightning_tx.core.schema import options_of
+from lightning_tx.groups import group_named
+
+TARGETS = ["all"]
 
 
-class Part:
+class Part(Norm):
     """A component with options of every kind."""
 
     def __init__(
@@ -22,19 +28,20 @@ class Part:
         kind: Literal["round", "square"] = "round",
         limit: Annotated[int, Field(gt=0)] | None = None,
         bias: bool = False,
-        targets: list[str] = ["all"],  # noqa: B006
+        targets: list[str] = TARGETS,
     ) -> None:
-        self.width, self.size, self.rate, self.limit = width, size, rate, limit
+        super().__init__(width)
+        self.size, self.rate, self.limit = size, rate, limit
 
 
 @pytest.fixture(autouse=True)
 def part(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The group ``norm`` with one more component, forgotten after the test."""
-    registry.names("norm")
-    monkeypatch.setitem(registry._components, "norm", dict(registry._components["norm"]))
+    NORM.names()
+    monkeypatch.setattr(NORM, "_classes", dict(NORM._classes))
     register("norm", "part")(Part)
     yield
-    registry.load_plugins.cache_clear()
+    group.load_plugins.cache_clear()
 
 
 def installed(monkeypatch: pytest.MonkeyPatch, load: Callable[[], Any]) -> None:
@@ -50,30 +57,30 @@ def installed(monkeypatch: pytest.MonkeyPatch, load: Callable[[], Any]) -> None:
         assert group == "lightning_tx.plugins"
         return [Plugin()]
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
-    registry.load_plugins.cache_clear()
+    monkeypatch.setattr(group, "entry_points", entry_points)
+    group.load_plugins.cache_clear()
 
 
 def test_a_config_becomes_an_instance() -> None:
-    built = registry.create("norm", {"name": "part", "size": 3, "rate": 0}, 7)
+    built = NORM.create({"name": "part", "size": 3, "rate": 0}, 7)
     assert isinstance(built, Part)
     assert (built.width, built.size, built.rate, built.limit) == (7, 3, 0, None)
 
 
 def test_the_signature_is_the_list_of_options() -> None:
-    knobs = {knob.name: knob for knob in registry.knobs(Part)}
-    assert list(knobs) == ["size", "rate", "kind", "limit", "bias", "targets"]
-    assert knobs["size"].required
-    assert not knobs["rate"].required
-    assert (knobs["rate"].type, knobs["rate"].default) == ("float >= 0 < 1", 0.5)
-    assert knobs["kind"].type == "round or square"
-    assert knobs["limit"].type == "int > 0 or null"
-    assert knobs["targets"].type == "list of str"
+    options = {option.name: option for option in options_of(Part)}
+    assert list(options) == ["size", "rate", "kind", "limit", "bias", "targets"]
+    assert options["size"].required
+    assert not options["rate"].required
+    assert (options["rate"].type, options["rate"].default) == ("float >= 0 < 1", 0.5)
+    assert options["kind"].type == "round or square"
+    assert options["limit"].type == "int > 0 or null"
+    assert options["targets"].type == "list of str"
 
 
 def test_defaults_are_filled_in() -> None:
     expected = {"size": 3, "rate": 0.5, "kind": "round", "limit": None, "bias": False, "targets": ["all"]}
-    assert registry.options("norm", {"name": "part", "size": 3}) == expected
+    assert NORM.parse({"name": "part", "size": 3}).options == expected
 
 
 def test_every_problem_is_reported_at_once() -> None:
@@ -87,7 +94,7 @@ def test_every_problem_is_reported_at_once() -> None:
         "sise": 3,
         "colour": "red",
     }
-    problems = {problem.split(":")[0]: problem for problem in registry.check("norm", config)}
+    problems = {problem.split(":")[0]: problem for problem in NORM.problems(config)}
     assert set(problems) == {
         "norm.size",
         "norm.rate",
@@ -107,7 +114,7 @@ def test_every_problem_is_reported_at_once() -> None:
     assert "Did you mean" not in problems["norm.colour"]
     assert "bias, kind, limit, rate, size, targets" in problems["norm.colour"]
     with pytest.raises(ConfigError) as raised:
-        registry.create("norm", config, 7)
+        NORM.create(config, 7)
     assert raised.value.problems == list(problems.values())
 
 
@@ -116,54 +123,53 @@ def test_every_problem_is_reported_at_once() -> None:
     [("size", "3"), ("size", 3.0), ("size", True), ("rate", "0.1"), ("bias", "true"), ("bias", 0), ("targets", "q")],
 )
 def test_types_are_strict(key: str, value: Any) -> None:
-    (problem,) = registry.check("norm", {"name": "part", "size": 1} | {key: value})
+    (problem,) = NORM.problems({"name": "part", "size": 1} | {key: value})
     assert problem.startswith(f"norm.{key}: {value!r} ")
 
 
 @pytest.mark.parametrize(("key", "value"), [("rate", 0), ("limit", None), ("limit", 3), ("targets", [])])
 def test_what_fits_is_accepted(key: str, value: Any) -> None:
-    assert registry.check("norm", {"name": "part", "size": 1, key: value}) == []
+    assert NORM.problems({"name": "part", "size": 1, key: value}) == []
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_the_choices() -> None:
     with pytest.raises(ConfigError) as raised:
-        registry.get("norm", "rmsnrom")
+        NORM.get("rmsnrom")
     (problem,) = raised.value.problems
     assert problem.startswith("norm.name: ")
     assert "'rmsnrom'" in problem
     assert "Did you mean 'rmsnorm'?" in problem
-    assert ", ".join(registry.names("norm")) in problem
+    assert ", ".join(NORM.names()) in problem
 
 
 @pytest.mark.parametrize("config", [{}, {"name": "rmsnrom"}, {"name": ["rmsnorm"]}, {"name": None}, "rmsnorm", None])
 def test_a_config_that_names_nothing_is_reported_under_its_key(config: Any) -> None:
-    (problem,) = registry.check("norm", config, "model.overrides[0].norm")
+    (problem,) = NORM.problems(config, "model.overrides[0].norm")
     assert problem.startswith("model.overrides[0].norm")
 
 
 def test_an_unknown_group_is_answered_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"norms.*Did you mean 'norm'\?"):
-        registry.names("norms")
+        group_named("norms")
     with pytest.raises(PluginError, match=r"'norms'.*attention"):
         register("norms", "mine")
 
 
 def test_a_second_claim_names_both() -> None:
-    class Rival:
-        def __init__(self, width: int) -> None: ...
+    class Rival(Norm): ...
 
     with pytest.raises(PluginError) as raised:
         register("norm", "part")(Rival)
     assert f"{Part.__module__}.Part" in str(raised.value)
     assert f"{Rival.__module__}.{Rival.__qualname__}" in str(raised.value)
     assert "norm/part" in str(raised.value)
-    assert registry.get("norm", "part") is Part
+    assert NORM.get("part") is Part
 
 
 def test_the_same_class_may_be_imported_again() -> None:
     again = type("Part", (Part,), {"__module__": Part.__module__, "__qualname__": Part.__qualname__})
     register("norm", "part")(again)
-    assert registry.get("norm", "part") is again
+    assert NORM.get("part") is again
 
 
 def any_keyword(self: Any, width: int, **options: Any) -> None: ...
@@ -177,14 +183,14 @@ def called_name(self: Any, width: int, *, name: str = "x") -> None: ...
 def test_a_constructor_must_follow_the_rule(constructor: Callable[..., None], word: str) -> None:
     with pytest.raises(PluginError, match=f"norm/mine .*{word}"):
         register("norm", "mine")(type("Mine", (), {"__init__": constructor}))
-    assert "mine" not in registry.names("norm")
+    assert "mine" not in NORM.names()
 
 
 def test_a_plugin_registers_by_being_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     installed(monkeypatch, lambda: register("norm", "theirs")(type("Theirs", (Part,), {})))
-    assert "theirs" in registry.names("norm")
-    assert registry.create("norm", {"name": "theirs", "size": 2}, 7).size == 2
-    assert registry.load_plugins() == ("my_plugin",)
+    assert "theirs" in NORM.names()
+    assert NORM.create({"name": "theirs", "size": 2}, 7).size == 2
+    assert load_plugins() == ("my_plugin",)
 
 
 def test_a_plugin_that_does_not_import_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,13 +199,13 @@ def test_a_plugin_that_does_not_import_is_named(monkeypatch: pytest.MonkeyPatch)
 
     installed(monkeypatch, load)
     with pytest.raises(PluginError) as raised:
-        registry.names("norm")
+        NORM.names()
     assert all(word in str(raised.value) for word in ("'my_plugin'", "my_package.parts", "ImportError", "'gone'"))
 
 
 def test_a_plugin_whose_package_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     plugin = EntryPoint(name="my_plugin", value="package_that_is_gone", group="lightning_tx.plugins")
-    monkeypatch.setattr(registry, "entry_points", lambda group: [plugin])
-    registry.load_plugins.cache_clear()
+    monkeypatch.setattr("lightning_tx.core.group.entry_points", lambda group: [plugin])
+    group.load_plugins.cache_clear()
     with pytest.raises(PluginError, match=r"'my_plugin'.*ModuleNotFoundError"):
-        registry.get("norm", "rmsnorm")
+        NORM.get("rmsnorm")

@@ -1,0 +1,91 @@
+"""The options of a component: read off its constructor, checked with pydantic, and told in words."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from inspect import Parameter
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.fields import FieldInfo
+
+from lightning_tx.core.constructor import option_parameters
+from lightning_tx.core.errors import choices, nearest
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a component: what ``ltx components`` prints and a yaml may set."""
+
+    name: str
+    type: str
+    default: Any
+    required: bool
+
+
+@cache
+def schema(cls: type) -> type[BaseModel]:
+    """The options of a component class as a strict pydantic model, read from its constructor."""
+    fields: dict[str, Any] = {
+        option.name: (option.annotation, ... if option.default is Parameter.empty else option.default)
+        for option in option_parameters(cls)
+    }
+    return create_model(cls.__name__, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+
+
+def options_of(cls: type) -> list[Option]:
+    """The options of a component class, in the order of its constructor."""
+    return [
+        Option(option.name, _type_text(option.annotation), None if required else option.default, required)
+        for option in option_parameters(cls)
+        for required in [option.default is Parameter.empty]
+    ]
+
+
+def checked(model: type[BaseModel], values: Mapping[str, Any], where: str) -> tuple[BaseModel | None, list[str]]:
+    """Plain values checked against a pydantic model.
+
+    Returns:
+        The values as the model holds them, defaults filled in, and no problem; or None and a sentence a problem.
+    """
+    try:
+        return model(**values), []
+    except ValidationError as error:
+        return None, [_sentence(model, details, where) for details in error.errors()]
+
+
+def _sentence(model: type[BaseModel], details: Any, where: str) -> str:
+    path = [str(part) for part in details["loc"]]
+    key = ".".join([where, *path])
+    match details["type"]:
+        case "extra_forbidden":
+            known = list(model.model_fields)
+            return f"{key}: unknown key.{nearest(path[-1], known)} Keys of {where}: {choices(known)}."
+        case "missing":
+            return f"{key}: missing; it has no default."
+        case _:
+            message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
+            return f"{key}: {details['input']!r} {message}."
+
+
+def _type_text(annotation: Any) -> str:
+    """An annotation as a reader of a yaml would put it: ``int > 0 or null``."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return " ".join([_type_text(arguments[0]), *_bounds(arguments[1:])])
+    if origin in (Union, UnionType):
+        return " or ".join("null" if part is type(None) else _type_text(part) for part in arguments)
+    if origin is Literal:
+        return " or ".join(map(str, arguments))
+    if origin is list:
+        return f"list of {_type_text(arguments[0])}"
+    return "mapping" if origin is dict else annotation.__name__
+
+
+def _bounds(extras: Iterable[Any]) -> list[str]:
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    constraints = [constraint for extra in extras if isinstance(extra, FieldInfo) for constraint in extra.metadata]
+    return [
+        f"{sign} {getattr(each, name)}" for each in constraints for name, sign in signs.items() if hasattr(each, name)
+    ]

@@ -1,0 +1,256 @@
+"""A run's config: parsed once, checked as a whole, and from then on an object that cannot be wrong.
+
+A config as it is composed, written and recorded is plain data: one key a group with ``name`` and the component's
+options, ``trainer`` and ``tracking`` with options, and ``seed``, ``root``, ``study``, ``margin``, ``init_from`` and
+``plugins``. :meth:`RunConfig.parse` turns it into what everything else takes.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from lightning_tx.core.errors import ConfigError, choices, naming, nearest
+from lightning_tx.core.group import Choice, Group
+from lightning_tx.core.margin import Margin
+from lightning_tx.core.schema import checked
+from lightning_tx.data.base import DATA, Data
+from lightning_tx.decoding.base import DECODING, Decoding
+from lightning_tx.groups import GROUPS
+from lightning_tx.model.build import assembled
+from lightning_tx.model.config import PARTS, ModelConfig
+from lightning_tx.model.parts import Parts
+from lightning_tx.optimizer.base import OPTIMIZER
+from lightning_tx.runs import plugins
+from lightning_tx.runs.starting import start_weights
+from lightning_tx.runs.store import open_store
+from lightning_tx.schedule.base import SCHEDULE, Schedule
+from lightning_tx.task.base import TASK, Task, problems_of
+from lightning_tx.tokenizer.base import TOKENIZER, TokenizerTrainer
+from lightning_tx.tracking.store import TRACKING, Mlflow
+from lightning_tx.training.options import TrainerOptions
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What one run is, checked: every part can be built, and they go together.
+
+    Attributes:
+        raw: the plain values that were parsed, as they are recorded.
+        unread: what has no influence on the run: groups, and options as ``model.num_heads``. It is learnt by building
+            the model without memory. Patterns, and positions that only turn queries and keys or add a bias, are read
+            by attention alone; norms where a block or an attention makes one; decoding where the task decodes.
+        unread_overrides: the same for ``model.overrides``: (index, group).
+    """
+
+    model: ModelConfig
+    task: Choice[Task]
+    data: Choice[Data]
+    tokenizer: Choice[TokenizerTrainer]
+    optimizer: Choice[Any]
+    schedule: Choice[Schedule]
+    decoding: Choice[Decoding]
+    tracking: Choice[Mlflow]
+    trainer: TrainerOptions
+    seed: int
+    root: Path
+    study: str | None
+    margin: Any
+    init_from: str | None
+    raw: Mapping[str, Any]
+    unread: frozenset[str]
+    unread_overrides: frozenset[tuple[int, str]]
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> Self:
+        """Check a config as a whole; imports the plugin files that it lists, trains and records nothing.
+
+        Raises:
+            ConfigError: with every problem. Where a plugin file cannot be used, that is all that is said.
+        """
+        plugins.load(raw)
+        parts, problems = _parsed(raw)
+        unsound = {problem.partition(":")[0].partition(".")[0] for problem in problems}
+        built = Parts(parts["model"], watch=True) if "model" in parts else None
+        problems += _problems_together(parts, raw, unsound, built)
+        if problems or built is None:
+            raise ConfigError(problems)
+        return cls(
+            **parts,
+            root=Path(raw["root"]),
+            study=raw.get("study"),
+            margin=raw.get("margin"),
+            init_from=raw.get("init_from"),
+            raw=raw,
+            unread=frozenset(_unread(parts, built)),
+            unread_overrides=frozenset(
+                (index, group)
+                for index, override in enumerate(parts["model"].overrides)
+                for group in override.choices
+                if not built.reads(group, index)
+            ),
+        )
+
+    @property
+    def choices(self) -> dict[str, Choice[Any]]:
+        """The choice of every group, by the group's name."""
+        own = {
+            **{field.name: getattr(self, field.name) for field in fields(self)},
+            "model": self.model.model,
+            "adapter": self.model.adapter,
+            **self.model.parts,
+        }
+        return {group: own[group] for group in GROUPS}
+
+    def all_choices(self) -> list[Choice[Any]]:
+        """Every choice that was made, those of ``model.overrides`` included."""
+        others = [choice for override in self.model.overrides for choice in override.choices.values()]
+        return [*self.choices.values(), *others]
+
+    def reads(self, key: str) -> bool:
+        """Whether a choice or an option has any influence: ``pattern``, ``pattern.window``, ``model.num_heads``."""
+        return key not in self.unread and key.partition(".")[0] not in self.unread
+
+    def read_only(self, labels: Mapping[str, str]) -> dict[str, str]:
+        """Those of some labels, by group or option, that have any influence."""
+        return {key: label for key, label in labels.items() if self.reads(key)}
+
+    def why_unread(self, key: str) -> str:
+        """Why a choice or an option has no influence, as the end of a sentence."""
+        if key.partition(".")[0] == "decoding":
+            return f"task={self.task.name} decodes nothing"
+        names = {"model": self.model.model.name, **{group: self.model.parts[group].name for group in _READERS}}
+        return f"nothing in {', '.join(f'{group}={name}' for group, name in names.items())} does"
+
+
+#: The parts that read others.
+_READERS = ("attention", "block", "feed_forward")
+#: The groups whose problems keep a model from being parsed.
+MODEL_KEYS = ("model", *PARTS, "adapter")
+#: Keys that are no group and hold no options.
+_VALUES = ("seed", "root", "study", "margin", "init_from", "plugins")
+
+
+def unread_problems(configs: Sequence[RunConfig], varied: Iterable[str]) -> list[str]:
+    """What is varied over runs though none of them reads it, one sentence each."""
+    return [
+        f"{key}: it is varied, but no run reads it; {configs[0].why_unread(key)}."
+        for key in varied
+        if not any(config.reads(key) for config in configs)
+    ]
+
+
+def schedule_of(schedule: Choice[Schedule], optimizer: Choice[Any], max_steps: int, d_model: int) -> Schedule:
+    """The schedule of a run, for a model of a width.
+
+    Raises:
+        ConfigError: the schedule does not fit the optimizer or the number of steps.
+    """
+    try:
+        return schedule.create(optimizer.options.get("lr"), max_steps, d_model)
+    except ConfigError as error:
+        raise ConfigError(naming(error.problems, schedule=schedule.name)) from error
+
+
+def _parsed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Each part by itself, by the names of the attributes of :class:`RunConfig`; and the problems of the others."""
+    known = {*GROUPS, "trainer", *_VALUES}
+    problems = [f"{key}: unknown key.{nearest(key, known)} Keys: {choices(known)}." for key in raw if key not in known]
+    problems += [f"{key}: missing; set it as {key}=VALUE." for key in _missing(raw)]
+    parts: dict[str, Any] = {}
+
+    def attempt(name: str, parse: Callable[[], Any]) -> None:
+        try:
+            parts[name] = parse()
+        except ConfigError as error:
+            problems.extend(error.problems)
+
+    for group in (TASK, DATA, TOKENIZER, OPTIMIZER, SCHEDULE, DECODING, TRACKING):
+        attempt(group.name, lambda group=group: _choice(group, raw))
+    attempt("model", lambda: ModelConfig.parse(raw))
+    trainer, wrong = checked(TrainerOptions, raw.get("trainer", {}), "trainer")
+    parts["trainer"], parts["seed"] = trainer, raw.get("seed")
+    problems += wrong
+    if type(parts["seed"]) is not int or parts["seed"] < 0:
+        problems.append(f"seed: {parts['seed']!r} should be a whole number from 0.")
+    return parts, problems
+
+
+def _choice(group: Group[Any], raw: Mapping[str, Any]) -> Choice[Any]:
+    if group.name not in raw:
+        raise ConfigError(f"{group.name}: missing. Choices: {choices(group.names())}.")
+    return group.parse(raw[group.name])
+
+
+def _problems_together(
+    parts: Mapping[str, Any], raw: Mapping[str, Any], unsound: set[str], built: Parts | None
+) -> list[str]:
+    """Problems that show when parts meet; those that concern an unsound part show once it is mended."""
+    attempts: list[tuple[Sequence[str], Callable[[], Any]]] = [
+        (["data"], lambda: _refuse(parts["data"].create().problems())),
+        (
+            ["task", "data", *MODEL_KEYS],
+            lambda: _refuse(problems_of(parts["task"], parts["model"].model, parts["data"])),
+        ),
+        (
+            ["optimizer", "schedule", "trainer"],
+            lambda: schedule_of(parts["schedule"], parts["optimizer"], parts["trainer"].max_steps, d_model=1),
+        ),
+        (["trainer"], lambda: parts["trainer"].batch),
+        (["trainer", "task"], lambda: _refuse(_problems_of_final_validations(parts["trainer"], parts["task"]))),
+        ([], lambda: Margin.parse(raw["margin"]) if raw.get("margin") is not None else None),
+        (["tokenizer"], lambda: parts["tokenizer"].create()),
+        (["decoding"], lambda: parts["decoding"].create()),
+        (["tracking", "root"], lambda: parts["tracking"].create(Path(raw["root"]))),
+        (["tracking", "root"], lambda: _check_start(raw)),
+        (MODEL_KEYS, lambda: _build(parts["model"], built)),
+    ]
+    problems: list[str] = []
+    for needed, attempt in attempts:
+        if unsound.isdisjoint(needed):
+            try:
+                attempt()
+            except ConfigError as error:
+                problems += error.problems
+    return problems
+
+
+def _build(config: ModelConfig, parts: Parts | None) -> None:
+    assert parts is not None
+    # Sizes of vocabularies are known once the tokenizer is trained; any will do to see whether the parts fit.
+    assembled(config, parts, None if config.model.options.get("vocab_size") else 64, None, "meta")
+
+
+def _check_start(raw: Mapping[str, Any]) -> None:
+    if raw.get("init_from"):
+        start_weights(raw["init_from"], open_store(raw))
+
+
+def _unread(parts: Mapping[str, Any], built: Parts) -> set[str]:
+    unread = {group for group in PARTS if not built.reads(group)}
+    unread |= {f"model.{option}" for option in built.unread_options()}
+    return unread if parts["task"].component.decodes else {*unread, "decoding"}
+
+
+def _problems_of_final_validations(options: TrainerOptions, task: Choice[Task]) -> list[str]:
+    count = options.final_validations
+    if count == 1:
+        return []
+    problem = f"trainer.final_validations: {count} validations have no mean that counts"
+    if options.average is not None:
+        return [f"{problem} where the run ends with averaged weights (trainer.average={options.average}); set it to 1."]
+    if task.component.decodes:
+        where = f"the whole split is decoded at the end of training (task={task.name})"
+        return [f"{problem} where {where}; set it to 1."]
+    return []
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise ConfigError(problems)
+
+
+def _missing(config: Any, where: str = "") -> list[str]:
+    if isinstance(config, Mapping):
+        return [key for name, value in config.items() for key in _missing(value, f"{where}.{name}" if where else name)]
+    return [where] if config == "???" else []
