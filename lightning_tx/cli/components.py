@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print all groups, one group, or one component; or what does not go together in them."""
     from lightning_tx.cli.plugins import asked, plugins_of
+    from lightning_tx.groups import GROUPS, group_named
 
     group, _, name = asked(arguments.words).partition("/")
     with plugins_of(arguments.words):
