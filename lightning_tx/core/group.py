@@ -118,10 +118,13 @@ class Group(Generic[C]):
             component = self.get(config["name"])
         except ConfigError as error:
             raise ConfigError(error.problems[0].replace(self.name, where, 1)) from None
-        model, problems = checked(schema(component), {key: config[key] for key in config if key != "name"}, where)
+        values, known = {key: config[key] for key in config if key != "name"}, schema(component)
+        if not values and not known.model_fields:
+            return Choice(self, config["name"], component, {})
+        model, problems = checked(known, values, where)
         if model is None:
             raise ConfigError(problems)
-        options = {name: getattr(model, name) for name in type(model).model_fields}
+        options = {name: getattr(model, name) for name in known.model_fields}
         return Choice(self, config["name"], component, options)
 
     def problems(self, config: Any, where: str | None = None) -> list[str]:

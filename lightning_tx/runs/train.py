@@ -69,6 +69,7 @@ def train(
         tags.METRIC: f"{LAST}{task.primary}",
         tags.DIRECTION: task.direction,
         tags.MEASURES: to_text(task.measures),
+        tags.UNREAD: ",".join(sorted(config.unread)),
     }
     with TrackedRun(
         store,

@@ -223,6 +223,26 @@ def aliased(factors: Sequence[Factor]) -> list[str]:
     ]
 
 
+def unread(factors: Sequence[Factor]) -> list[str]:
+    """Choices that some runs do not read, and how those are counted."""
+    return [
+        f"{factor.name} is read by nothing where {listed(without)}; "
+        f"such runs count as {factor.name}={factor.levels[0]}."
+        for factor in factors
+        if factor.unread
+        for without in [
+            [
+                f"{other.name}={level}"
+                for other in factors
+                if other is not factor
+                for level in other.levels
+                if {run_id for run_id, its in other.level.items() if its == level} <= factor.unread
+            ]
+        ]
+        if without
+    ]
+
+
 def between_seeds(used: Sequence["RunRecord"]) -> list[str]:
     """Facts that differ between seeds and never within one."""
     sentences = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.groups import GROUPS
 from lightning_tx.studies.keys import ABSENT, below, label_of, one_spelling, value_at
-from lightning_tx.tracking.tags import PLUGIN_DIGEST
+from lightning_tx.tracking.tags import PLUGIN_DIGEST, UNREAD
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
@@ -29,6 +29,8 @@ class Factor:
         levels: its levels in the order in which the sweep ran them; the first is the baseline unless told.
         level: the level of every run, by run id.
         aliased: the factors that always changed together and are this one; empty for a single factor.
+        unread: the runs that do not read this choice, such as a pattern without attention; they have its first level,
+            as they would be the same runs with any other.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Factor:
     levels: tuple[str, ...]
     level: Mapping[str, str]
     aliased: tuple[str, ...] = ()
+    unread: frozenset[str] = frozenset()
 
     def owns(self, key: str) -> bool:
         """Whether a key of the resolved config is this factor's own, e.g. ``positions.base`` of ``positions``."""
@@ -76,7 +79,14 @@ def find_factors(
     configs = configs or {}
     is_ignored = below(["seed", *ignored])
     keys = {key for run in runs for key in run.choices if not is_ignored(key)}
-    levels = {key: {run.run_id: _level(run, key, configs.get(run.run_id)) for run in runs} for key in keys}
+    unread = {key: frozenset(run.run_id for run in runs if _is_unread(run, key)) for key in keys}
+    levels = {
+        key: {run.run_id: _level(run, key, configs.get(run.run_id)) for run in runs if run.run_id not in unread[key]}
+        for key in keys
+    }
+    for key, level in levels.items():
+        first = next(iter(level.values()), ABSENT)
+        levels[key] = {run.run_id: level.get(run.run_id, first) for run in runs}
     varied = {key: level for key, level in levels.items() if len(set(level.values())) > 1}
     owners = {key: owner for key in varied if (owner := _choice_it_belongs_to(key, varied)) is not None}
     for key in sorted({key for run in runs for key in run.params if key.endswith(PLUGIN_DIGEST)}):
@@ -87,11 +97,19 @@ def find_factors(
             varied[key], owners[key] = version, group
     return _joined(
         [
-            _factor(key, [child for child in sorted(owners) if owners[child] == key], varied)
+            _factor(
+                key, [child for child in sorted(owners) if owners[child] == key], varied, unread.get(key, frozenset())
+            )
             for key in sorted(varied, key=_place)
             if key not in owners
         ]
     )
+
+
+def _is_unread(run: "RunRecord", key: str) -> bool:
+    """Whether nothing in a run reads a choice or an option, as was found before it was trained."""
+    unread = run.tags.get(UNREAD, "").split(",")
+    return key in unread or key.partition(".")[0] in unread
 
 
 def _level(run: "RunRecord", key: str, config: Mapping[str, Any] | None) -> str:
@@ -163,7 +181,7 @@ def _choice_it_belongs_to(key: str, varied: Mapping[str, Mapping[str, str]]) -> 
     return None
 
 
-def _factor(key: str, children: list[str], varied: Mapping[str, Mapping[str, str]]) -> Factor:
+def _factor(key: str, children: list[str], varied: Mapping[str, Mapping[str, str]], unread: frozenset[str]) -> Factor:
     """A choice with the options that belong to it, each named only where its choice has several values of it."""
     values: dict[tuple[str, str], set[str]] = {}
     for run_id, label in varied[key].items():
@@ -180,7 +198,7 @@ def _factor(key: str, children: list[str], varied: Mapping[str, Mapping[str, str
         )
         for run_id, label in varied[key].items()
     }
-    return Factor(key, (key, *children), tuple(dict.fromkeys(level.values())), level)
+    return Factor(key, (key, *children), tuple(dict.fromkeys(level.values())), level, unread=unread)
 
 
 def _place(key: str) -> tuple[int, str]:
@@ -208,4 +226,5 @@ def _joint(members: Sequence[Factor]) -> Factor:
         levels=tuple(dict.fromkeys(level.values())),
         level=level,
         aliased=tuple(member.name for member in members),
+        unread=frozenset().union(*(member.unread for member in members)),
     )

@@ -222,6 +222,7 @@ def build_report(
         cautions=(
             *remarks,
             *cautions.aliased(factors),
+            *cautions.unread(factors),
             *cautions.unplanned(unswept, settings),
             *cautions.repeated(measured, used),
             *cautions.provenance(used, configs),

@@ -60,3 +60,5 @@ TRACEBACK_FILE = "traceback.txt"
 PATCH_FILE = "code.patch"
 #: Artifact of a study: what its sweeps asked for, in their order.
 ROWS_FILE = "rows.json"
+#: What of a run's config nothing in it reads, separated by commas: groups, and options as ``model.num_heads``.
+UNREAD = "ltx.unread"

@@ -102,3 +102,13 @@ def test_one_learning_rate_for_all_arms():
     assert cautions.untuned(runs, configs, []) == cautions.untuned(runs, {}, factors) == []
     configs[runs[0].run_id] = {"optimizer": {"lr": 0.02}}
     assert cautions.untuned(runs, configs, factors) == []
+
+
+def test_choices_that_some_runs_do_not_read():
+    runs = [
+        run({"attention": "none"}, tags={"ltx.unread": "pattern"}),
+        run({"attention": "mha", "pattern": "full"}),
+        run({"attention": "mha", "pattern": "local"}),
+    ]
+    (sentence,) = cautions.unread(find_factors(runs))
+    assert sentence == "pattern is read by nothing where attention=none; such runs count as pattern=full."

@@ -229,3 +229,29 @@ def test_baselines_of_factors_that_changed_together_must_be_of_one_level():
     assert choose_baselines([joint], {"a": "2", "b": "y"}) == {"a + b": "2 + y"}
     with pytest.raises(ConfigError, match=r"^baselines\.b: 'x' was never run beside another baseline"):
         choose_baselines([joint], {"a": "2", "b": "x"})
+
+
+def test_what_a_run_does_not_read_counts_as_the_first_level_of_those_that_do():
+    without = {"ltx.unread": "pattern,model.num_heads"}
+    runs = [
+        run({"attention": "none"}, tags=without),
+        run({"attention": "mha", "pattern": "local"}),
+        run({"attention": "mha", "pattern": "full"}),
+    ]
+    configs = {each.run_id: {"pattern": {"name": "strided"}} for each in runs}
+    attention, pattern = find_factors(runs, configs)
+    assert attention.unread == frozenset()
+    assert pattern.unread == {runs[0].run_id}
+    assert pattern.levels == ("local", "full")
+    assert [pattern.level[each.run_id] for each in runs] == ["local", "local", "full"]
+
+
+def test_an_option_of_a_choice_that_is_not_read_is_not_read_either():
+    runs = [
+        run({"attention": "none"}, tags={"ltx.unread": "positions"}),
+        run({"attention": "mha", "positions.base": "500"}),
+        run({"attention": "mha", "positions.base": "1000"}),
+    ]
+    configs = {each.run_id: {"positions": {"base": 1.0}} for each in runs[:1]}
+    (base,) = [factor for factor in find_factors(runs, configs) if factor.name == "positions.base"]
+    assert base.levels == ("500", "1000")
