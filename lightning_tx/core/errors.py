@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+#: So much of a word is compared with the words there are: longer ones are no slip of a finger.
+_COMPARED_CHARACTERS = 60
+
 
 class LtxError(Exception):
     """Base of every error that lightning_tx raises on purpose; the command line prints it without a traceback."""
@@ -52,5 +55,5 @@ def choices(options: Iterable[str]) -> str:
 
 def nearest(word: str, options: Iterable[str]) -> str:
     """A suggestion to append to a message about the unknown ``word``, or an empty string."""
-    match = get_close_matches(word, list(options), n=1, cutoff=0.5)
+    match = get_close_matches(word[:_COMPARED_CHARACTERS], list(options), n=1, cutoff=0.5)
     return f" Did you mean {match[0]!r}?" if match else ""

@@ -28,7 +28,7 @@ from typing import Any, Generic, TypeVar
 
 from lightning_tx.core.constructor import constructor_problem
 from lightning_tx.core.errors import ConfigError, PluginError, choices, nearest
-from lightning_tx.core.schema import checked, options_of, schema
+from lightning_tx.core.schema import checked, options_of, schema, shown
 
 PLUGIN_ENTRY_POINT = "lightning_tx.plugins"
 
@@ -95,9 +95,8 @@ class Group(Generic[C]):
         known = self.names()
         if isinstance(name, str) and name in self._classes:  # in a config it may be a list or a mapping
             return self._classes[name]
-        raise ConfigError(
-            f"{self.name}.name: there is no {self.name} {name!r}.{nearest(str(name), known)} Choices: {choices(known)}."
-        )
+        near = nearest(str(name), known)
+        raise ConfigError(f"{self.name}.name: there is no {self.name} {shown(name)}.{near} Choices: {choices(known)}.")
 
     def parse(self, config: Any, where: str | None = None) -> "Choice[C]":
         """The component that a config names, its options checked and completed by their defaults.
@@ -111,7 +110,7 @@ class Group(Generic[C]):
         """
         where = where or self.name
         if not isinstance(config, Mapping):
-            raise ConfigError(f"{where}: {config!r} is not a mapping with a 'name'.")
+            raise ConfigError(f"{where}: {shown(config)} is not a mapping with a 'name'.")
         if "name" not in config:
             raise ConfigError(f"{where}.name: missing. Choices: {choices(self.names())}.")
         try:

@@ -1,17 +1,25 @@
 """The options of a component: read off its constructor, checked with pydantic, and told in words."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import Parameter
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from lightning_tx.core.constructor import option_parameters
 from lightning_tx.core.errors import choices, nearest
+
+#: What is checked is taken as it stands: no key more, nothing converted, and numbers that can be reckoned with.
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+#: The largest whole number that every library below takes.
+LARGEST = 2**63 - 1
+_SHOWN_CHARACTERS = 80
+
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ def schema(cls: type) -> type[BaseModel]:
         option.name: (option.annotation, ... if option.default is Parameter.empty else option.default)
         for option in option_parameters(cls)
     }
-    return create_model(cls.__name__, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    return create_model(cls.__name__, __config__=STRICT, **fields)
 
 
 def options_of(cls: type) -> list[Option]:
@@ -43,30 +51,58 @@ def options_of(cls: type) -> list[Option]:
     ]
 
 
-def checked(model: type[BaseModel], values: Mapping[str, Any], where: str) -> tuple[BaseModel | None, list[str]]:
+def checked(model: type[M], values: Any, where: str) -> tuple[M | None, list[str]]:
     """Plain values checked against a pydantic model.
+
+    Args:
+        model: the schema.
+        values: a mapping, if all is well.
+        where: the key that they stand under; empty for keys of the config itself.
 
     Returns:
         The values as the model holds them, defaults filled in, and no problem; or None and a sentence a problem.
     """
+    if not isinstance(values, Mapping):
+        return None, [f"{where}: {values!r} is not a mapping. Keys: {choices(model.model_fields)}."]
+    problems = [f"{key}: {shown(value)} is beyond 2^63 - 1." for key, value in _too_large(values, where)]
     try:
-        return model(**values), []
+        return (None if problems else model.model_validate(dict(values))), problems
     except ValidationError as error:
-        return None, [_sentence(model, details, where) for details in error.errors()]
+        return None, [*(_sentence(model, details, where) for details in error.errors()), *problems]
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: as Python writes it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def _too_large(values: Any, where: str) -> Iterator[tuple[str, int]]:
+    match values:
+        case Mapping():
+            for key, value in values.items():
+                yield from _too_large(value, f"{where}.{key}".lstrip("."))
+        case list():
+            for index, value in enumerate(values):
+                yield from _too_large(value, f"{where}[{index}]")
+        case int() if abs(values) > LARGEST:
+            yield where, values
 
 
 def _sentence(model: type[BaseModel], details: Any, where: str) -> str:
     path = [str(part) for part in details["loc"]]
-    key = ".".join([where, *path])
+    key, value = ".".join([*([where] if where else []), *path]), shown(details["input"])
     match details["type"]:
         case "extra_forbidden":
             known = list(model.model_fields)
             return f"{key}: unknown key.{nearest(path[-1], known)} Keys of {where}: {choices(known)}."
+        case "string_type" if isinstance(details["input"], int | float):
+            return f"{key}: {value} should be text, which it is in quotes: {key}='\"{value}\"'."
         case "missing":
             return f"{key}: missing; it has no default."
         case _:
             message = details["msg"].removeprefix("Value error, ").removeprefix("Input ")
-            return f"{key}: {details['input']!r} {message}."
+            return f"{key}: {value} {message}."
 
 
 def _type_text(annotation: Any) -> str:

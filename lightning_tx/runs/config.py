@@ -24,6 +24,7 @@ from lightning_tx.optimizer.base import OPTIMIZER
 from lightning_tx.runs import plugins
 from lightning_tx.runs.starting import start_weights
 from lightning_tx.runs.store import open_store
+from lightning_tx.runs.values import Values
 from lightning_tx.schedule.base import SCHEDULE, Schedule
 from lightning_tx.task.base import TASK, Task, problems_of
 from lightning_tx.tokenizer.base import TOKENIZER, TokenizerTrainer
@@ -75,12 +76,14 @@ class RunConfig:
         problems += _problems_together(parts, raw, unsound, built)
         if problems or built is None:
             raise ConfigError(problems)
+        values: Values = parts.pop("values")
         return cls(
             **parts,
-            root=Path(raw["root"]),
-            study=raw.get("study"),
-            margin=raw.get("margin"),
-            init_from=raw.get("init_from"),
+            seed=values.seed,
+            root=Path(values.root),
+            study=values.study,
+            margin=values.margin,
+            init_from=values.init_from,
             raw=raw,
             unread=frozenset(_unread(parts, built)),
             unread_overrides=frozenset(
@@ -128,7 +131,7 @@ _READERS = ("attention", "block", "feed_forward")
 #: The groups whose problems keep a model from being parsed.
 MODEL_KEYS = ("model", *PARTS, "adapter")
 #: Keys that are no group and hold no options.
-_VALUES = ("seed", "root", "study", "margin", "init_from", "plugins")
+VALUES = tuple(Values.model_fields)
 
 
 def unread_problems(configs: Sequence[RunConfig], varied: Iterable[str]) -> list[str]:
@@ -154,7 +157,7 @@ def schedule_of(schedule: Choice[Schedule], optimizer: Choice[Any], max_steps: i
 
 def _parsed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Each part by itself, by the names of the attributes of :class:`RunConfig`; and the problems of the others."""
-    known = {*GROUPS, "trainer", *_VALUES}
+    known = {*GROUPS, "trainer", *VALUES}
     problems = [f"{key}: unknown key.{nearest(key, known)} Keys: {choices(known)}." for key in raw if key not in known]
     problems += [f"{key}: missing; set it as {key}=VALUE." for key in _missing(raw)]
     parts: dict[str, Any] = {}
@@ -168,12 +171,9 @@ def _parsed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     for group in (TASK, DATA, TOKENIZER, OPTIMIZER, SCHEDULE, DECODING, TRACKING):
         attempt(group.name, lambda group=group: _choice(group, raw))
     attempt("model", lambda: ModelConfig.parse(raw))
-    trainer, wrong = checked(TrainerOptions, raw.get("trainer", {}), "trainer")
-    parts["trainer"], parts["seed"] = trainer, raw.get("seed")
-    problems += wrong
-    if type(parts["seed"]) is not int or parts["seed"] < 0:
-        problems.append(f"seed: {parts['seed']!r} should be a whole number from 0.")
-    return parts, problems
+    parts["trainer"], wrong_options = checked(TrainerOptions, raw.get("trainer", {}), "trainer")
+    parts["values"], wrong_values = checked(Values, {key: raw[key] for key in VALUES if key in raw}, "")
+    return parts, [*problems, *wrong_options, *wrong_values]
 
 
 def _choice(group: Group[Any], raw: Mapping[str, Any]) -> Choice[Any]:
@@ -198,7 +198,7 @@ def _problems_together(
         ),
         (["trainer"], lambda: parts["trainer"].batch),
         (["trainer", "task"], lambda: _refuse(_problems_of_final_validations(parts["trainer"], parts["task"]))),
-        ([], lambda: Margin.parse(raw["margin"]) if raw.get("margin") is not None else None),
+        (["margin"], lambda: Margin.parse(raw["margin"]) if raw.get("margin") is not None else None),
         (["tokenizer"], lambda: parts["tokenizer"].create()),
         (["decoding"], lambda: parts["decoding"].create()),
         (["tracking", "root"], lambda: parts["tracking"].create(Path(raw["root"]))),

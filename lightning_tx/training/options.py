@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.schema import STRICT
 from lightning_tx.data.batch import BatchSize
 
 Count = Annotated[int, Field(gt=0)]
@@ -32,7 +33,7 @@ class TrainerOptions(BaseModel):
         accelerator: what to train on; ``auto`` takes a GPU where there is one.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = STRICT
 
     max_steps: Count = 1000
     batch_size: Count | None = 32
