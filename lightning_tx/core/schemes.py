@@ -1,10 +1,13 @@
 """How a parameter wishes to be initialised. Declared by modules, carried out by one owner in ``model/init.py``.
 
+By its scheme a parameter also tells what it is: gains and biases start constant, and weight decay spares them.
+
 A module that holds parameters of its own declares them on its class: ``initial = {"weight": Constant(1.0)}``, or on an
 instance by :func:`declare`. ``nn.Linear`` and ``nn.Embedding`` have defaults.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +15,15 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Constant:
-    """Every entry equals ``value``."""
+    """Every entry equals ``value``.
+
+    Attributes:
+        value: the value.
+        decays: whether it is a matrix or an embedding all the same, to which weight decay applies.
+    """
 
     value: float
+    decays: bool = False
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """A tensor of the given shape in float32."""
@@ -26,6 +35,7 @@ class Normal:
     """Independent normal entries with mean 0 and standard deviation ``std``."""
 
     std: float
+    decays: ClassVar[bool] = True
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """A tensor of the given shape in float32."""
@@ -37,6 +47,7 @@ class Uniform:
     """Independent uniform entries in [-bound, bound]."""
 
     bound: float
+    decays: ClassVar[bool] = True
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """A tensor of the given shape in float32."""

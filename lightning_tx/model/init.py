@@ -43,27 +43,38 @@ def initialise(
             if parameter in seen or (only is not None and parameter not in only):
                 continue
             seen.add(parameter)
-            scheme = _scheme(module, name.rpartition(".")[2], name, linear_std, embedding_std)
+            scheme = scheme_of(module, name.rpartition(".")[2], linear_std=linear_std, embedding_std=embedding_std)
+            if scheme is None:
+                own = name.rpartition(".")[2]
+                raise PluginError(
+                    f"{type(module).__name__} does not say how to initialise {name!r}: "
+                    f'declare initial = {{"{own}": Normal(0.02)}} on the class (lightning_tx.core.schemes).'
+                )
             generator = torch.Generator().manual_seed(_seed(seed, name))
             value = scheme.draw(parameter.shape, generator) * gains.get(name, 1.0)
             with torch.no_grad():
                 parameter.copy_(value)
 
 
-def _scheme(module: nn.Module, own: str, name: str, linear_std: float | None, embedding_std: float) -> Scheme:
+def scheme_of(
+    module: nn.Module, name: str, *, linear_std: float | None = None, embedding_std: float = 1.0
+) -> Scheme | None:
+    """How a parameter of a module's own is initialised; None where nothing says so.
+
+    Args:
+        module: the module.
+        name: the parameter's name in it.
+        linear_std: standard deviation of linear weights; None for ``1 / sqrt(inputs)`` of each.
+        embedding_std: standard deviation of embeddings that declare no scheme themselves.
+    """
     declared = getattr(module, "initial", {})
-    if own in declared:
-        return declared[own]
-    if isinstance(module, nn.Linear | GroupedLinear) and own == "weight":
+    if name in declared:
+        return declared[name]
+    if isinstance(module, nn.Linear | GroupedLinear) and name == "weight":
         return Normal(module.in_features**-0.5 if linear_std is None else linear_std)
-    if isinstance(module, nn.Linear | GroupedLinear) and own == "bias":
+    if isinstance(module, nn.Linear | GroupedLinear) and name == "bias":
         return Constant(0.0)
-    if isinstance(module, nn.Embedding):
-        return Normal(embedding_std)
-    raise PluginError(
-        f"{type(module).__name__} does not say how to initialise {name!r}: "
-        f'declare initial = {{"{own}": Normal(0.02)}} on the class (lightning_tx.core.schemes).'
-    )
+    return Normal(embedding_std) if isinstance(module, nn.Embedding) else None
 
 
 def _gains(model: nn.Module) -> Iterator[tuple[str, float]]:

@@ -134,6 +134,36 @@ def test_biases_and_gains_do_not_decay() -> None:
     assert len(decayed["params"]) + len(spared["params"]) == len(list(net.parameters()))
 
 
+@pytest.mark.parametrize(
+    ("parts", "spared", "decayed"),
+    [
+        (
+            {"feed_forward": {"name": "moe", "num_experts": 2, "expert": {"name": "gelu", "bias": True}}},
+            ["experts.up_proj.bias", "experts.down_proj.bias"],
+            ["experts.up_proj.weight", "router.weight"],
+        ),
+        (
+            {"feed_forward": {"name": "moe"}, "adapter": {"name": "dora", "targets": ["up_proj", "q_proj"]}},
+            ["experts.up_proj.lora_magnitude", "q_proj.lora_magnitude"],
+            ["experts.up_proj.lora_B.weight", "experts.up_proj.lora_A.weight", "q_proj.lora_B", "q_proj.lora_A"],
+        ),
+        ({"adapter": {"name": "prefix"}}, [], ["prefix_k", "prefix_v"]),
+        ({"adapter": {"name": "bottleneck"}}, ["up.bias"], ["up.weight"]),
+        ({"positions": "t5_relative"}, [], ["embedding.weight"]),
+    ],
+)
+def test_what_decays_is_told_by_the_role_of_a_parameter(parts, spared, decayed) -> None:
+    model = small_model(**parts)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups = {
+        bool(group["weight_decay"]): [names[id(p)] for p in group["params"]] for group in decay_groups(model, 0.1)
+    }
+    for wanted, decays in ((spared, False), (decayed, True)):
+        for ending in wanted:
+            assert any(name.endswith(ending) for name in groups.get(decays, [])), ending
+            assert not any(name.endswith(ending) for name in groups.get(not decays, [])), ending
+
+
 def test_frozen_parameters_are_not_handed_to_the_optimizer() -> None:
     net = small_model(adapter={"name": "lora", "rank": 2})
     names = {id(p): name for name, p in net.named_parameters()}

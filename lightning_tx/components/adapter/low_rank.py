@@ -54,7 +54,7 @@ class LowRankLinear(Extension, nn.Linear):
         self.lora_A = nn.Parameter(self.weight.new_zeros(rank, self.in_features))
         self.lora_B = nn.Parameter(self.weight.new_zeros(self.out_features, rank))
         self.lora_scale, self.lora_dropout = scale, Dropout(dropout)
-        self.declare(lora_A=Uniform(1 / math.sqrt(self.in_features)), lora_B=Constant(0.0))
+        self.declare(lora_A=Uniform(1 / math.sqrt(self.in_features)), lora_B=Constant(0.0, decays=True))
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
@@ -80,7 +80,7 @@ class LowRankGrouped(Extension, GroupedLinear):
         self.lora_B = GroupedLinear(self.num_groups, rank, self.out_features).to(**like)
         self.lora_scale, self.lora_dropout = scale, Dropout(dropout)
         declare(self.lora_A, weight=Uniform(1 / math.sqrt(self.in_features)))
-        declare(self.lora_B, weight=Constant(0.0))
+        declare(self.lora_B, weight=Constant(0.0, decays=True))
 
     def forward(self, x_NI: Tensor, counts_E: Tensor) -> Tensor:
         """Rows [N, in], sorted by group, to [N, out]."""

@@ -17,7 +17,7 @@ class PrefixedAttention(Extension, Sublayer):
     def extend(self, length: int, shape: KeyValueShape, like: Tensor) -> None:
         self.prefix_k = nn.Parameter(like.new_zeros(1, shape.num_heads, length, shape.key_width))
         self.prefix_v = nn.Parameter(like.new_zeros(1, shape.num_heads, length, shape.value_width))
-        self.declare(prefix_k=Normal(1.0), prefix_v=Constant(0.0))
+        self.declare(prefix_k=Normal(1.0), prefix_v=Constant(0.0, decays=True))
 
     def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
         """Map the states [B, T, D] to the branch's contribution [B, T, D]."""
