@@ -33,6 +33,10 @@ class PluginError(LtxError):
     """A plugin does not import, claims a taken name, or breaks the constructor rule."""
 
 
+class DivergedError(LtxError):
+    """What a model computes is no number any more."""
+
+
 def naming(problems: Iterable[str], **chosen: str) -> list[str]:
     """The problems, each with the choices that met in it, where it does not name them.
 

@@ -29,7 +29,12 @@ class Beam(Decoding):
         length_penalty: 0 ranks by probability alone, which favours short sequences; 1 by the mean a token.
     """
 
-    def __init__(self, *, num_beams: Annotated[int, Field(gt=0)] = 5, length_penalty: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        num_beams: Annotated[int, Field(gt=0)] = 5,
+        length_penalty: Annotated[float, Field(ge=-10, le=10)] = 1.0,
+    ) -> None:
         self.num_beams = num_beams
         self.length_penalty = length_penalty
 

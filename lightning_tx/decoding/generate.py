@@ -1,6 +1,7 @@
 """Sequences for many inputs: batched by length, decoded, put back into order, and timed."""
 
 import hashlib
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.errors import ConfigError, DivergedError
 from lightning_tx.decoding.base import Decoded, Decoding
 from lightning_tx.model.generation import Generation
 from lightning_tx.model.language_model import LanguageModel
@@ -75,6 +76,7 @@ def generate(
 
     Raises:
         ConfigError: the model does not generate, an input is longer than its positions reach, or a limit is below 1.
+        DivergedError: the model's scores are no numbers.
     """
     limits = _limits(model, inputs, max_new_tokens)
     if eos_id in (bos_id, pad_id):
@@ -103,6 +105,10 @@ def generate(
     finally:
         model.train(was_training)
     ordered = [results[index] for index in range(len(inputs))]
+    if any(math.isnan(each.log_probability) for each in ordered):
+        raise DivergedError(
+            "The model's scores are no numbers, so that nothing can be generated: its weights diverged."
+        )
     num_tokens = sum(len(each.tokens) + each.finished for each in ordered)
     return Generated(
         sequences=[each.tokens for each in ordered],

@@ -27,7 +27,7 @@ class Sample(TokenByToken):
     def __init__(
         self,
         *,
-        temperature: Annotated[float, Field(gt=0)] = 1.0,
+        temperature: Annotated[float, Field(ge=0.001, le=1000)] = 1.0,
         top_k: Annotated[int, Field(gt=0)] | None = None,
         top_p: Annotated[float, Field(gt=0, le=1)] | None = None,
     ) -> None:
@@ -45,6 +45,7 @@ class Sample(TokenByToken):
         scores, ids = self.candidates(logits_BV)
         masses = scores.double().softmax(dim=-1).cumsum(dim=-1)
         index = torch.searchsorted(masses, noise_B[:, None] * masses[:, -1:], right=True)
+        index = index.clamp(max=scores.shape[1] - 1)  # where scores are no numbers, none of them is passed
         return index[:, 0] if ids is None else ids.gather(1, index)[:, 0]
 
     def candidates(self, logits_BV: Tensor) -> tuple[Tensor, Tensor | None]:

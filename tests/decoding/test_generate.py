@@ -1,10 +1,12 @@
+import math
 import random
 from typing import Any
 
 import pytest
 import torch
 
-from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.errors import ConfigError, DivergedError
+from lightning_tx.decoding.base import DECODING
 from lightning_tx.decoding.generate import generate
 from tests.decoding.models import EOS, INPUTS, PARTS, SPECIAL, TOPOLOGIES, continued, generator, strategy
 from tests.model.configs import small_model
@@ -146,3 +148,28 @@ def test_the_model_is_left_as_it_was(training: bool) -> None:
     assert all("forward" not in vars(module) for module in model.modules())
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
     model.logits(model(torch.tensor([[3, 4]])).x).sum().backward()
+
+
+@pytest.mark.parametrize("name", ["greedy", "beam", "sample"])
+@pytest.mark.parametrize("options", [{}, {"top_k": 5}, {"top_p": 0.5}])
+def test_scores_that_are_no_numbers_are_said(name: str, options: dict[str, Any]) -> None:
+    if options and name != "sample":
+        return
+    model = generator("decoder")
+    with torch.no_grad():
+        model.token_embedding.weight.fill_(float("nan"))
+    with pytest.raises(DivergedError, match="no numbers"):
+        generate(model, INPUTS, strategy(name, **options), **SPECIAL, max_new_tokens=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "ends"),
+    [("sample", "temperature", (0.001, 1000.0)), ("beam", "length_penalty", (-10.0, 10.0))],
+)
+def test_factors_have_ranges_whose_ends_work(name: str, option: str, ends: tuple[float, float]) -> None:
+    for end in ends:
+        found = generate(generator("decoder"), INPUTS, strategy(name, **{option: end}), **SPECIAL, max_new_tokens=8)
+        assert all(map(math.isfinite, found.scores))
+        beyond = 2 * end if abs(end) >= 1 else end / 2
+        (problem,) = DECODING.problems({"name": name, option: beyond})
+        assert problem.startswith(f"decoding.{option}: {beyond} should be")

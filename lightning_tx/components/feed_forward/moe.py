@@ -63,7 +63,7 @@ class MixtureOfExperts(FeedForward):
         expert: dict[str, Any] = _EXPERT,
         d_ff: Annotated[int, Field(gt=0)] | None = None,
         normalise: bool = False,
-        capacity_factor: Annotated[float, Field(gt=0)] | None = None,
+        capacity_factor: Annotated[float, Field(gt=0, le=1000)] | None = None,
         load_balance: Annotated[float, Field(ge=0)] = 0.01,
         z_loss: Annotated[float, Field(ge=0)] = 0.001,
         bias_rate: Annotated[float, Field(ge=0)] = 0.0,
