@@ -210,8 +210,16 @@ def _library(path: str) -> Iterator[Any]:
             yield datasets
         except Exception as error:
             # Its own errors, the hub's, the network's and the parsers' have no common base.
-            reason = " ".join(str(error).split()) or "no reason given"
-            raise ConfigError(f"data.path: '{path}' cannot be loaded: {type(error).__name__}: {reason}") from error
+            raise ConfigError(f"data.path: '{path}' cannot be loaded: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """An error with the one that it comes from: the library says of many that something was wrong, and no more."""
+    first = error
+    while first.__cause__ is not None:
+        first = first.__cause__
+    told = [f"{type(each).__name__}: {' '.join(str(each).split()) or 'no reason given'}" for each in (error, first)]
+    return ", because of ".join(dict.fromkeys(told))
 
 
 @contextmanager

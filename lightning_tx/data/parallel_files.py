@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, BinaryIO, Unpack, cast
+from typing import Annotated, Any, BinaryIO, Unpack, cast
 
 from pydantic import Field
 
@@ -124,7 +124,37 @@ def _listing(folder: Path) -> str:
     return "these stems (and suffixes): " + ", ".join(parts[:_LISTED_STEMS] + rest)
 
 
+class _LineFeeds(io.RawIOBase):
+    """A file whose lines end in carriage returns, as if they ended in line feeds."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._file.read(len(buffer)).replace(b"\r", b"\n")
+        buffer[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 def _open(file: Path) -> BinaryIO:
+    """A file to be read line by line; one that begins with carriage returns alone has them as its line ends."""
+    stream = _open_as_it_is(file)
+    with stream:
+        start = stream.read(_BLOCK_BYTES)
+    stream = _open_as_it_is(file)
+    if b"\r" not in start or b"\n" in start:
+        return stream
+    return io.BufferedReader(_LineFeeds(stream), _BLOCK_BYTES)
+
+
+def _open_as_it_is(file: Path) -> BinaryIO:
     if file.suffix != ".gz":
         return file.open("rb")
     # Buffered: a line of a GzipFile costs a microsecond of Python, one of a buffer does not.
@@ -175,7 +205,7 @@ def _count_pairs(split: str, files: tuple[Path, Path]) -> int:
 
 
 def _lines(file: Path) -> Iterator[str]:
-    # Not as text: that would end lines at \r as well, and the two files would come apart.
+    # Not as text: that would end lines at any \r as well, and the two files would come apart.
     with _open(file) as stream:
         for number, line in enumerate(stream):
             if number == 0:

@@ -1,6 +1,7 @@
 """Text from a file, or from all the text files of a folder."""
 
 import codecs
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,10 @@ from lightning_tx.data.split import by_position, fraction_problems
 #: How many unusable files of a folder are named one by one.
 _NAMED_FILES = 10
 _CHUNK_BYTES = 1 << 20
+#: Files and folders below a folder, at most.
+MOST_ENTRIES = 200_000
+
+Pattern = Annotated[str, Field(min_length=1)]
 
 
 @DATA.register("text_file")
@@ -25,7 +30,7 @@ class TextFile(Data[str]):
 
     Args:
         path: the file or folder; relative to the working directory unless absolute.
-        glob: which files of a folder are read, at any depth.
+        glob: which files of a folder are read, at any depth: a pattern, or a list of them.
         validation_fraction: share of the characters that is validated on.
         test_fraction: share of the characters, at the end, that is kept for the test.
     """
@@ -34,12 +39,12 @@ class TextFile(Data[str]):
         self,
         *,
         path: Annotated[str, Field(min_length=1)],
-        glob: Annotated[str, Field(min_length=1)] = "*.txt",
+        glob: Pattern | Annotated[list[Pattern], Field(min_length=1)] = "*.txt",
         validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1,
         test_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         self.path = Path(path).expanduser()
-        self.glob = glob
+        self.globs = [glob] if isinstance(glob, str) else glob
         self.validation_fraction = validation_fraction
         self.test_fraction = test_fraction
 
@@ -81,17 +86,39 @@ class TextFile(Data[str]):
             raise ConfigError(f"data.path: '{self.path}' does not exist (looked from '{Path.cwd()}').")
         if not self.path.is_dir():
             raise ConfigError(f"data.path: '{self.path}' is neither a file nor a folder.")
-        try:
-            files = [file for file in self.path.rglob(self.glob) if file.is_file()]
-        except (ValueError, NotImplementedError) as error:
-            raise ConfigError(f"data.glob: {self.glob!r} is not a pattern for files of a folder: {error}.") from error
+        _check_extent(self.path)
+        files = {file for glob in self.globs for file in self._matching(glob)}
         if not files:
-            raise ConfigError(f"data.path: the folder '{self.path}' has no file that matches data.glob {self.glob!r}.")
+            patterns = " or ".join(map(repr, self.globs))
+            raise ConfigError(f"data.path: the folder '{self.path}' has no file that matches data.glob {patterns}.")
         return sorted(files, key=lambda file: file.relative_to(self.path).as_posix())
+
+    def _matching(self, glob: str) -> list[Path]:
+        try:
+            return [file for file in self.path.rglob(glob) if file.is_file()]
+        except (ValueError, NotImplementedError) as error:
+            raise ConfigError(f"data.glob: {glob!r} is not a pattern for files of a folder: {error}.") from error
+        except OSError as error:
+            raise ConfigError(f"data.path: '{self.path}' cannot be searched: {error}.") from error
+
+
+def _check_extent(folder: Path) -> None:
+    """Refuse a folder that takes minutes to search, such as a whole disk; links to folders are not followed."""
+    entries = 0
+    for _, folders, files in os.walk(folder):
+        entries += len(folders) + len(files)
+        if entries > MOST_ENTRIES:
+            raise ConfigError(
+                f"data.path: the folder '{folder}' holds more than {MOST_ENTRIES:,} files and folders; "
+                "name one that holds the texts alone."
+            )
 
 
 def _read(file: Path) -> str:
-    return file.read_text(encoding="utf-8").removeprefix("\ufeff")
+    try:
+        return file.read_text(encoding="utf-8").removeprefix("\ufeff")
+    except OSError as error:
+        raise ConfigError(f"data.path: '{file}' cannot be read: {error.strerror}.") from error
 
 
 def _file_problem(file: Path) -> str | None:

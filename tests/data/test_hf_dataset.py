@@ -235,6 +235,8 @@ def test_what_the_library_refuses_is_one_problem(tmp_path: Path) -> None:
     write(tmp_path / "broken" / "train.jsonl", '{"translation": {"de"\n')
     (problem,) = refused(tmp_path / "broken", tmp_path / "cache")
     assert problem.startswith(f"data.path: '{tmp_path}/broken' cannot be loaded: ")
+    # The library says of each that an error occurred; what it was is said by another's error.
+    assert ", because of " in problem and "JSON parse error" in problem
     (tmp_path / "empty").mkdir()
     assert len(refused(tmp_path / "empty", tmp_path / "cache")) == 1
 

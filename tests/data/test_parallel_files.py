@@ -323,3 +323,14 @@ def test_ten_thousand_pairs_take_a_fraction_of_a_second(tmp_path: Path) -> None:
     start = time.process_time()
     load(tmp_path, strip_html=True, strip_urls=True, core_characters=True, lowercase=True, normalize="NFKC")
     assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_lines_may_end_in_carriage_returns_alone(tmp_path: Path, suffix: str) -> None:
+    pack = gzip.compress if suffix else bytes
+    for stem in ("train", "val"):
+        for language in ("de", "en"):
+            content = "".join(f"{language} {number}\r" for number in range(40_000)).encode()
+            (tmp_path / f"{stem}.{language}{suffix}").write_bytes(pack(content))
+    train = load(tmp_path).train
+    assert (len(train), train[0], train[-1]) == (40_000, ("de 0", "en 0"), ("de 39999", "en 39999"))

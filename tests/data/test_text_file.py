@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.data import text_file
 from lightning_tx.data.base import DATA
 from lightning_tx.data.text_file import TextFile
 from tests.data.examples import write
@@ -122,3 +124,35 @@ def test_path_has_no_default_and_options_are_checked() -> None:
         "data.validation_fraction",
         "data.test_fraction",
     ]
+
+
+def test_several_patterns(tmp_path: Path) -> None:
+    for name, text in (("a.md", "a" * 10), ("b.txt", "b" * 10), ("c.rst", "c" * 10)):
+        (tmp_path / name).write_text(text)
+    found = TextFile(path=str(tmp_path), glob=["*.md", "*.txt", "b.*"], validation_fraction=0.01)
+    assert found.load(tmp_path).train == ["a" * 10, "b" * 9]
+    (problem,) = TextFile(path=str(tmp_path), glob=["*.py", "*.c"]).problems()
+    assert problem.endswith("has no file that matches data.glob '*.py' or '*.c'.")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders here")
+def test_what_is_no_file_is_neither_read_nor_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "loop.txt").symlink_to(tmp_path / "loop.txt")
+    (tmp_path / "around").symlink_to(tmp_path)
+    for path in (tmp_path, tmp_path / "pipe.txt", tmp_path / "loop.txt", Path("/dev/zero")):
+        (problem,) = TextFile(path=str(path)).problems()
+        assert problem.startswith("data.path: ")
+    (tmp_path / "text.txt").write_text("some text, once")
+    assert "".join(TextFile(path=str(tmp_path)).load(tmp_path).train) == "some text, on"
+
+
+def test_a_folder_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_file, "MOST_ENTRIES", 5)
+    for number in range(4):
+        (tmp_path / f"{number}").mkdir()
+        (tmp_path / f"{number}" / "a.txt").write_text("text")
+    (problem,) = TextFile(path=str(tmp_path)).problems()
+    assert problem == (
+        f"data.path: the folder '{tmp_path}' holds more than 5 files and folders; name one that holds the texts alone."
+    )
