@@ -15,7 +15,10 @@ from torch import Tensor
 from lightning_tx.model.interop.renaming import renamed, with_output
 from lightning_tx.model.interop.settings import PLAIN_ACTIVATIONS, Settings
 
-_HEADS = "type_vocab_size classifier_dropout tie_word_embeddings"
+_HEADS = """
+    type_vocab_size classifier_dropout tie_word_embeddings directionality pooler_fc_size pooler_num_attention_heads
+    pooler_num_fc_layers pooler_size_per_head pooler_type
+"""
 
 _TYPES = "token_types"
 _LAYER, _OURS = r"(?:bert\.)?encoder\.layer\.(\d+)\.", r"stack.layers.\1."

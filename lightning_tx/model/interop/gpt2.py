@@ -11,7 +11,9 @@ from torch import Tensor
 from lightning_tx.model.interop.renaming import renamed, with_output
 from lightning_tx.model.interop.settings import PLAIN_ACTIVATIONS, Settings
 
-_HEADS = "summary_type summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout"
+_HEADS = """
+    summary_type summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout predict_special_tokens
+"""
 #: Numerics only: the order of operations in half precision, and a length that n_positions repeats.
 _NUMERICS = "reorder_and_upcast_attn n_ctx"
 

@@ -35,7 +35,7 @@ def config(hf_config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: naming every setting that our parts cannot follow.
     """
-    settings = Settings(hf_config, "llama", ignored="pretraining_tp")
+    settings = Settings(hf_config, "llama", ignored="pretraining_tp max_sequence_length")
     found = decoder(
         settings,
         {

@@ -38,7 +38,7 @@ def config(hf_config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: naming every setting that our parts cannot follow.
     """
-    settings = Settings(hf_config, "marian", ignored="num_hidden_layers is_encoder_decoder")
+    settings = Settings(hf_config, "marian", ignored="num_hidden_layers is_encoder_decoder classif_dropout")
     settings.only("static_position_embeddings", True)
     for switch in ("normalize_before", "normalize_embedding", "add_final_layer_norm", "extra_pos_embeddings"):
         settings.only(switch, False)

@@ -11,7 +11,7 @@ _BOOKKEEPING = """
     _attn_implementation _attn_implementation_autoset _commit_hash _name_or_path architectures auto_map dtype
     finetuning_task id2label label2id model_type name_or_path output_attentions output_hidden_states problem_type
     return_dict task_specific_params tokenizer_class torch_dtype torchscript transformers_version use_cache
-    _experts_implementation chunk_size_feed_forward gradient_checkpointing
+    _experts_implementation _num_labels chunk_size_feed_forward gradient_checkpointing num_labels output_past
 """
 _SPECIAL_TOKENS = """
     bos_token_id cls_token_id decoder_start_token_id eos_token_id mask_token_id pad_token_id sep_token_id
