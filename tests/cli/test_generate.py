@@ -19,7 +19,7 @@ from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.loading import LoadedRun, load_run
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
-from lightning_tx.tracking.store import Mlflow
+from lightning_tx.tracking.store import Store
 from tests.tiny import tiny_config
 
 TRANSLATION = [
@@ -249,7 +249,7 @@ def test_a_run_with_other_or_without_files_is_refused(store, tmp_path, file, wor
     root, runs = store
     copy = tmp_path / "multirun"
     shutil.copytree(root, copy, ignore=shutil.ignore_patterns("cache", "runs"))
-    path = Mlflow(copy).open().artifact_path(runs["translator"], file)
+    path = Store.open(copy).artifact_path(runs["translator"], file)
     assert path.is_relative_to(copy)
     if file == "tokenizer.json":
         path.write_text(path.read_text().replace('"<unk>"', '"<unk>" '))
@@ -265,7 +265,7 @@ def test_weights_of_another_run_are_refused(store, tmp_path) -> None:
     copy = tmp_path / "multirun"
     shutil.copytree(root, copy, ignore=shutil.ignore_patterns("cache", "runs"))
     ours, theirs = (
-        Mlflow(copy).open().artifact_path(runs[name], "model.safetensors") for name in ("translator", "decoder")
+        Store.open(copy).artifact_path(runs[name], "model.safetensors") for name in ("translator", "decoder")
     )
     shutil.copyfile(theirs, ours)
     with pytest.raises(ConfigError, match="weights of another model"):
