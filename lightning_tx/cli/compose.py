@@ -22,13 +22,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_tx.cli.plugins import KEY as PLUGINS
 from lightning_tx.cli.plugins import plugins_of
-from lightning_tx.cli.search_path import PluginConfigs, joined
+from lightning_tx.cli.search_path import CONFIG_GROUPS, PluginConfigs, joined
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.core.package import conf_dir
 from lightning_tx.groups import GROUPS
 
-#: Groups of configs that are no registry groups.
-CONFIG_GROUPS = (*GROUPS, "trainer", "tracking", "experiment")
 CONFIG = "config"
 HYDRA_VERSION = "1.3"
 

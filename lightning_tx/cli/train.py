@@ -15,7 +15,6 @@ from rich.markup import escape
 
 from lightning_tx.cli.compose import (
     CONFIG,
-    CONFIG_GROUPS,
     HYDRA_VERSION,
     Job,
     Request,
@@ -25,6 +24,7 @@ from lightning_tx.cli.compose import (
 )
 from lightning_tx.cli.console import console
 from lightning_tx.cli.plugins import plugins_of
+from lightning_tx.cli.search_path import CONFIG_GROUPS
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError, LtxError
 from lightning_tx.core.package import conf_dir
