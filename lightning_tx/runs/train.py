@@ -83,8 +83,8 @@ def train(
         seed_everything(config.seed)
         parts = assemble(config, made)
         if config.init_from:
-            start_from(parts.net, config.model.adapter.create(), config.init_from, store)
-        sizes = _sizes(parts.net, config, made)
+            start_from(parts.model, config.model.adapter.create(), config.init_from, store)
+        sizes = _sizes(parts.model, config, made)
         precision = _record_start(run, config, made, parts, sizes, say)
         fit(
             parts.module,
@@ -113,7 +113,7 @@ def _record_start(
     """Record what the run is made of; returns the precision to train in."""
     from lightning_tx.training.precision import choose_precision
 
-    options, dims = config.trainer, parts.net.dims
+    options, dims = config.trainer, parts.model.dims
     shared = settle_precision(run.study, [config]) if run.study else None
     precision, reason = shared or choose_precision(options.precision, options.accelerator, dims.d_model)
     say(f"precision {precision}: {reason}")
@@ -145,7 +145,7 @@ def _record_end(run: TrackedRun, config: RunConfig, parts: Assembly, sizes: Mapp
     run.log_file(run.folder / names.WEIGHTS_FILE)
     run.flush()
     adapter = config.model.adapter
-    own = adapter.create().state_dict(parts.net)
+    own = adapter.create().state_dict(parts.model)
     if own:
         save_adapter(own, {"name": adapter.name, **adapter.options}, run.folder / names.ADAPTER_FILE)
         run.log_file(run.folder / names.ADAPTER_FILE)
@@ -159,8 +159,8 @@ def _state_margin(margin: Any, study: Study | None) -> None:
     study.state_margin(margin)
 
 
-def _sizes(net: nn.Module, config: RunConfig, made: Materials) -> dict[str, float]:
-    counts = count_parameters(net)
+def _sizes(model: nn.Module, config: RunConfig, made: Materials) -> dict[str, float]:
+    counts = count_parameters(model)
     flops = forward_flops_per_token(config.model, **made.vocab_sizes)
     return {
         names.TOTAL_PARAMETERS: counts.total,

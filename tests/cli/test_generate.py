@@ -92,15 +92,15 @@ def ltx(store, capsys, monkeypatch):
 @torch.no_grad()
 def one_by_one(loaded: LoadedRun, text: str, limit: int) -> str:
     """Greedy decoding in the plainest way: one text, no cache, the whole sequence again for each token."""
-    tokenizer, net = loaded.tokenizer, loaded.model
+    tokenizer, model = loaded.tokenizer, loaded.model
     given = tokenizer.encode(text)
     written: list[int] = []
     while len(written) < limit:
-        if net.num_inputs == 2:
-            states = net(torch.tensor([[*given, tokenizer.eos_id]]), torch.tensor([[tokenizer.bos_id, *written]])).x
+        if model.num_inputs == 2:
+            states = model(torch.tensor([[*given, tokenizer.eos_id]]), torch.tensor([[tokenizer.bos_id, *written]])).x
         else:
-            states = net(torch.tensor([[tokenizer.bos_id, *given, *written]])).x
-        scores = net.logits(states[0, -1])[: tokenizer.vocab_size]
+            states = model(torch.tensor([[tokenizer.bos_id, *given, *written]])).x
+        scores = model.logits(states[0, -1])[: tokenizer.vocab_size]
         scores[[tokenizer.bos_id, tokenizer.pad_id]] = float("-inf")
         written.append(int(scores.argmax()))
         if written[-1] == tokenizer.eos_id:

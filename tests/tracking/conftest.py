@@ -56,7 +56,7 @@ def tracked(store) -> partial[TrackedRun]:
     return partial(
         TrackedRun,
         store,
-        name="job",
+        name="run",
         identity="abc123",
         config={"model": {"d_model": 32, "name": "decoder"}, "seed": 7},
         choices={"positions": "rope", "attention": "gqa"},

@@ -15,7 +15,7 @@ from tests.tracking import workers
 
 
 def reopened(root, identity="abc123"):
-    return TrackedRun(Store.open(root), name="job", identity=identity, config={"a": 1}, choices={})
+    return TrackedRun(Store.open(root), name="run", identity=identity, config={"a": 1}, choices={})
 
 
 def test_four_processes_create_one_store_one_study_and_all_their_runs(tmp_path):

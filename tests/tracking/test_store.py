@@ -240,7 +240,7 @@ def test_a_store_that_does_not_answer_is_no_missing_config(store, tracked, monke
 
 
 def test_content_is_text_or_bytes_as_they_are(store):
-    run_id = store.create_run("job", {})
+    run_id = store.create_run("run", {})
     store.log_content(run_id, "folder/a.txt", "ä\n")
     store.log_content(run_id, "folder/b.bin", b"\x00\xff")
     assert store.artifact_path(run_id, "folder/a.txt").read_text(encoding="utf-8") == "ä\n"
