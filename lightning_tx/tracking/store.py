@@ -15,6 +15,7 @@ from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
 from lightning_tx.tracking.experiment import get_experiment, lock_of, open_experiment
 from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.tracking.records import RunRecord, record_of, restored
+from lightning_tx.tracking.search import search
 from lightning_tx.tracking.values import (
     MAX_TAG,
     METRICS_PER_CALL,
@@ -24,13 +25,11 @@ from lightning_tx.tracking.values import (
     batches,
     cut,
     fit_params,
-    searchable,
 )
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_PAGE = 500
 _DEFAULTS = TrackingOptions()
 
 
@@ -104,29 +103,26 @@ class Store:
 
     def runs(self, study: str | None = None) -> list[RunRecord]:
         """The runs of a study, or all runs, oldest first; parents, and runs deleted in the UI, are left out."""
-        conditions = {names.KIND: names.RUN}
-        if study is not None:
-            conditions[names.STUDY] = study
-        return sorted(self._search(conditions), key=_age)
+        return self._tagged({names.KIND: names.RUN} | ({} if study is None else {names.STUDY: study}))
 
     def find(self, identity: str, study: str | None) -> RunRecord | None:
         """The run of this identity in this study (None: among the runs without one).
 
         Where there are several, one that finished, else the newest.
         """
-        same = self._search({names.KIND: names.RUN, names.IDENTITY: identity})
-        candidates = sorted((record for record in same if record.study == study), key=_age)
+        same = self._tagged({names.KIND: names.RUN, names.IDENTITY: identity})
+        candidates = [record for record in same if record.study == study]
         finished = [record for record in candidates if record.finished]
         return (finished or candidates or [None])[-1]
 
     def studies(self) -> list[RunRecord]:
         """The parent runs of all studies, the one that was opened last first."""
-        parents = self._search({names.KIND: names.STUDY_KIND})
+        parents = self._tagged({names.KIND: names.STUDY_KIND})
         return sorted(parents, key=lambda record: record.tags[names.OPENED], reverse=True)
 
     def study(self, name: str) -> RunRecord | None:
         """The parent run of the study of this name."""
-        parents = sorted(self._search({names.KIND: names.STUDY_KIND, names.STUDY: name}), key=_age)
+        parents = self._tagged({names.KIND: names.STUDY_KIND, names.STUDY: name})
         return parents[0] if parents else None
 
     def history(self, run_id: str, key: str) -> list[tuple[int, float]]:
@@ -184,19 +180,9 @@ class Store:
         there = choices(self.artifacts(run.run_id))
         raise TrackingError(f"Run {run.run_id} has no artifact {name!r}. There are: {there}.")
 
-    def _search(self, conditions: dict[str, str]) -> list[RunRecord]:
-        if not all(map(searchable, conditions.values())):
-            return []
-        query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in conditions.items())
-        found: list[RunRecord] = []
-        token = None
+    def _tagged(self, tags: Mapping[str, str]) -> list[RunRecord]:
         with translated(self.uri):
-            while True:
-                page = self.client.search_runs([self.experiment_id], query, max_results=_PAGE, page_token=token)
-                found += map(record_of, page)
-                token = page.token
-                if not token:
-                    return found
+            return search(self.client, self.experiment_id, tags)
 
     def create_run(self, name: str, tags: Mapping[str, str]) -> str:
         """Create a run with the status RUNNING; returns its id."""
@@ -290,7 +276,3 @@ class Store:
             if path.name != file_name:  # MLflow keeps the name that a file has
                 path = Path(shutil.copyfile(path, Path(scratch, file_name)))
             self.client.log_artifact(run_id, str(path), folder or None)
-
-
-def _age(record: RunRecord) -> tuple[float, str]:
-    return (record.start_time.timestamp() if record.start_time else 0.0, record.run_id)

@@ -61,11 +61,6 @@ def batches(items: list[Any], size: int) -> Iterable[list[Any]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def searchable(value: str) -> bool:
-    """Whether MLflow's search can ask for a value: it has no way to quote a quotation mark."""
-    return not any(mark in value for mark in "'\"`\\")
-
-
 def fit_params(params: Mapping[str, str]) -> dict[str, str]:
     """The parameters as MLflow takes them: refused letters replaced, what is too long cut, each with a warning."""
     fitted: dict[str, str] = {}

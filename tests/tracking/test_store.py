@@ -182,7 +182,7 @@ def test_runs_are_found_by_study_and_identity(store):
 
 
 def test_searching_goes_through_all_pages(store, monkeypatch):
-    monkeypatch.setattr("lightning_tx.tracking.store._PAGE", 3)
+    monkeypatch.setattr("lightning_tx.tracking.search._PAGE", 3)
     created = {store.create_run(str(number), {"ltx.kind": "run"}) for number in range(10)}
     assert {run.run_id for run in store.runs()} == created
 
