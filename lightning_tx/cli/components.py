@@ -5,7 +5,7 @@ import argparse
 from lightning_tx.cli.choices import check_choice, known_choices, values_of_choice
 from lightning_tx.cli.console import console
 from lightning_tx.core.schema import options_of
-from lightning_tx.groups import GROUPS
+from lightning_tx.groups import GROUPS, group_named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print all groups, one group, or one component; or what does not go together in them."""
     from lightning_tx.cli.plugins import asked, plugins_of
-    from lightning_tx.groups import GROUPS, group_named
 
     group, _, name = asked(arguments.words).partition("/")
     with plugins_of(arguments.words):

@@ -16,8 +16,8 @@ _WORD = re.compile(rf"(?:\+\+?)?(?:{'|'.join(KEYS)})(?:\.\w+)?=")
 def add_store_arguments(parser: argparse.ArgumentParser) -> None:
     """Add words such as ``tracking.experiment_name=mine``, which may stand anywhere, ``--root`` and ``--uri``."""
     parser.__class__ = StoreParser
-    where = "where runs are found, as for ltx train: root=FOLDER tracking.uri=URI tracking.experiment_name=NAME"
-    parser.epilog = f"{parser.epilog} {where}" if parser.epilog else where.capitalize()
+    where = "Where runs are found is said as for ltx train: root=FOLDER tracking.uri=URI tracking.experiment_name=NAME."
+    parser.epilog = f"{parser.epilog} {where}" if parser.epilog else where
     parser.add_argument("--root", help="short for root=FOLDER (default: $LTX_ROOT, else multirun)", metavar="FOLDER")
     parser.add_argument("--uri", help="short for tracking.uri=URI (default: the database below the root)")
 
