@@ -9,12 +9,13 @@ from lightning_tx import load_run
 from lightning_tx.cli import main
 from lightning_tx.cli.completion import candidates
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
 from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
-from tests.tiny import tiny_config
+from tests.tiny import tiny_config, tiny_overrides
 
 MINE = "tracking.experiment_name=mine"
 
@@ -31,7 +32,7 @@ def recorded(template, tmp_path_factory, text):
     config = tiny_config(root, text, MINE, "trainer.max_steps=2", "trainer.val_every=2")
     store = open_store(config)
     assert store.experiment_id != Store.get(root).experiment_id
-    run = train(config, name="run", labels={}, store=store, study=Study.open(store, "small"))
+    run = train(RunConfig.parse(config), name="run", labels={}, store=store, study=Study.open(store, "small"))
     path = store.artifact_path(run.run_id, "config.json")
     old = json.loads(path.read_text())
     old["tracking"] = {"name": "mlflow", **old["tracking"]}
@@ -118,9 +119,11 @@ def test_words_and_options_do_not_contradict(recorded, capsys) -> None:
         ("tracking.experiment_name=a,b", "tracking.experiment_name: several values"),
     ],
 )
-def test_words_are_checked(recorded, capsys, word, message) -> None:
+def test_words_are_checked_as_those_of_a_run_are(recorded, text, tmp_path, capsys, word, message) -> None:
     assert main(["report", f"root={recorded[0]}", word]) == 2
     assert message in capsys.readouterr().err
+    assert main(["train", *tiny_overrides(tmp_path / "runs", text), word]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "runs" / "mlflow.db").exists()
 
 
 @pytest.mark.parametrize("command", ["report", "ui", "diff", "generate", "evaluate"])
