@@ -132,7 +132,7 @@ def _options(study: "Study") -> str:
         words += ["--root", str(root)]
     if options.experiment_name != TrackingOptions().experiment_name:
         name = options.experiment_name
-        # Hydra's language has signs of its own, which quotation marks keep apart.
-        name = name if re.fullmatch(r"[\w.-]+", name) else json.dumps(name, ensure_ascii=False)
+        # Hydra reads numbers and signs of its own out of what stands without quotation marks.
+        name = name if re.fullmatch(r"[A-Za-z_][\w.-]*", name) else json.dumps(name, ensure_ascii=False)
         words.append(f"tracking.experiment_name={name}")
     return "".join(f" {shlex.quote(word)}" for word in words)
