@@ -213,7 +213,7 @@ def advice_power(num_seeds: int, margin: float, studies: int) -> float:
 
 def train_bank() -> None:
     """Train the 288 runs with the framework and keep their losses at the end of training."""
-    from lightning_tx.tracking.store import Mlflow
+    from lightning_tx.tracking.store import Store
 
     swept = [f"{name}={','.join(levels)}" for name, levels in BANK_FACTORS.items()]
     options = ["trainer.max_steps=80", "trainer.val_every=80", "trainer.checkpoint_every=80", "trainer.precision=32"]
@@ -221,7 +221,7 @@ def train_bank() -> None:
         command = [sys.executable, "-m", "lightning_tx", "train", "-m", "experiment=smoke", *options, *swept]
         command += [f"seed=range(0,{BANK_SEEDS})", "study=bank", f"root={root}"]
         subprocess.run(command, check=True)
-        runs = Mlflow(Path(root)).open().runs("bank")
+        runs = Store.open(Path(root)).runs("bank")
     rows = [{**{name: run.choices[name] for name in BANK_FACTORS}, "seed": run.seed} for run in runs]
     table = pd.DataFrame(rows).assign(value=[run.metrics["last/loss"] for run in runs])
     table.sort_values(["seed", *BANK_FACTORS], kind="stable").to_csv(BANK, index=False, float_format="%.6f")

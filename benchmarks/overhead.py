@@ -73,17 +73,17 @@ def bare(config: dict[str, Any], number: int) -> list[float]:
     """Step times of a loop as one would write it by hand."""
     max_steps = config["trainer"]["max_steps"]
     parts = assemble({**config, "seed": number}, materials(config))
-    net, task = parts.net, parts.module.task
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9, fused=True)
+    model, task = parts.model, parts.module.task
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9, fused=True)
     seconds = []
     began = time.perf_counter()
     for step, batch in enumerate(parts.train):
         if step == max_steps:
             break
-        found = task.loss(net, batch)
+        found = task.loss(model, batch)
         optimizer.zero_grad()
         (found.sum / found.count).backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         now = time.perf_counter()
         seconds.append(now - began)

@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 
 from lightning_tx.cli.compose import compose
+from lightning_tx.core import names
 from lightning_tx.core.measure import to_text
 from lightning_tx.task.causal_lm import CausalLM
-from lightning_tx.tracking import tags
-from lightning_tx.tracking.store import Mlflow, Point, Store
+from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
-from lightning_tx.tracking.values import flatten
+from lightning_tx.tracking.values import Point, flatten
 
 STUDY = "many"
 #: Seconds that reading a thousand runs may take.
@@ -37,15 +37,20 @@ def fill(store: Store, count: int) -> None:
     for number in range(count):
         seed, positions = divmod(number, 4)
         ablation = {"ablation.positions": str(positions), "ablation.seed": str(seed)}
-        fixed = {tags.KIND: tags.RUN, tags.STUDY: STUDY, tags.IDENTITY: f"{number:016x}", tags.PARENT: study.run_id}
-        judged = {tags.METRIC: "last/loss", tags.DIRECTION: "min", tags.MEASURES: to_text(CausalLM.measures)}
+        fixed = {
+            names.KIND: names.RUN,
+            names.STUDY: STUDY,
+            names.IDENTITY: f"{number:016x}",
+            names.PARENT: study.run_id,
+        }
+        judged = {names.METRIC: "last/loss", names.DIRECTION: "min", names.MEASURES: to_text(CausalLM.measures)}
         run_id = store.create_run(f"run {number}", {**fixed, **judged, **ablation})
         facts = {f"facts.{name}": "0123456789abcdef" for name in ("data", "tokenizer", "code", "device", "threads")}
         store.log_params(run_id, {**flatten(config), **facts, **ablation})
         steps = POINTS // len(CURVES)
         points = [Point(name, draw.random(), step, step) for name in CURVES for step in range(steps)]
         store.log_points(run_id, [*points, *(Point(name, draw.random(), 0, steps) for name in ONCE)])
-        store.log_json(run_id, tags.CONFIG_FILE, config)
+        store.log_json(run_id, names.CONFIG_FILE, config)
         store.end_run(run_id, "FINISHED")
 
 
@@ -56,7 +61,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="where the store is kept (default: nowhere)")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        store = Mlflow(arguments.root or Path(scratch)).open()
+        store = Store.open(arguments.root or Path(scratch))
         if store.study(STUDY) is None:
             began = time.perf_counter()
             fill(store, arguments.runs)

@@ -39,9 +39,9 @@ MAX_WASTE, MAX_PREPARING, MAX_REOPENING, MIN_LOADER = 0.08, 15.0, 1.0, 20.0
 class Trained:
     """A model, its optimizer, and how its loss is computed."""
 
-    def __init__(self, net: nn.Module, loss: Callable[[PairBatch], Tensor], *, bfloat16: bool = False) -> None:
-        self.net, self.loss, self.bfloat16 = net, loss, bfloat16
-        self.optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9, fused=True)
+    def __init__(self, model: nn.Module, loss: Callable[[PairBatch], Tensor], *, bfloat16: bool = False) -> None:
+        self.model, self.loss, self.bfloat16 = model, loss, bfloat16
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9, fused=True)
         self.seconds: list[float] = []
         self.losses: list[float] = []
 
@@ -51,13 +51,13 @@ class Trained:
             loss = self.loss(batch)
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.seconds.append(time.perf_counter() - began)
         self.losses.append(float(loss.detach()))
 
 
-def variants(net: Any, task: Translation) -> dict[str, Trained]:
+def variants(model: Any, task: Translation) -> dict[str, Trained]:
     """The same model three times."""
 
     def of_task(own: nn.Module) -> Callable[[PairBatch], Tensor]:
@@ -67,7 +67,7 @@ def variants(net: Any, task: Translation) -> dict[str, Trained]:
 
         return loss
 
-    by_hand = copy.deepcopy(net)
+    by_hand = copy.deepcopy(model)
     use_torch_dropout(by_hand)
 
     def plain(batch: PairBatch) -> Tensor:
@@ -75,7 +75,7 @@ def variants(net: Any, task: Translation) -> dict[str, Trained]:
         logits, targets = by_hand.logits(states).flatten(0, 1), batch.targets_BT.flatten()
         return F.cross_entropy(logits, targets, ignore_index=IGNORE, label_smoothing=task.label_smoothing)
 
-    single, mixed = copy.deepcopy(net), copy.deepcopy(net)
+    single, mixed = copy.deepcopy(model), copy.deepcopy(model)
     return {
         "by hand": Trained(by_hand, plain),
         "precision 32": Trained(single, of_task(single)),

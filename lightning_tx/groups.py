@@ -31,7 +31,6 @@ _HOMES = {
     "optimizer": "lightning_tx.optimizer.base",
     "schedule": "lightning_tx.schedule.base",
     "decoding": "lightning_tx.decoding.base",
-    "tracking": "lightning_tx.tracking.store",
 }
 
 

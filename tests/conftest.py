@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from lightning_tx.tracking.store import Mlflow
+from lightning_tx.tracking.store import Store
 from tests.tiny import TEXT
 
 # A shell that starts jobs in the background has them ignore Ctrl-C; what is tested here is how it is obeyed.
@@ -21,7 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def template(tmp_path_factory) -> Path:
     """A store's database, created once: MLflow takes seconds for it."""
     root = tmp_path_factory.mktemp("template")
-    Mlflow(root).open()
+    Store.open(root)
     with closing(sqlite3.connect(root / "mlflow.db")) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return root / "mlflow.db"

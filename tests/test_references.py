@@ -17,10 +17,9 @@ FOLDERS = {
     "model": "model",
     "data": "data",
     "decoding": "decoding",
-    "tracking": "tracking",
 }
 #: Nothing to hold against anything: the part is left out, or the whole is a part of every test.
-PLAIN = {"none", "full", "mlflow"}
+PLAIN = {"none", "full"}
 
 COMPONENTS = [
     (name, component)

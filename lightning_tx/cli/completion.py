@@ -54,6 +54,7 @@ def candidates(before: list[str], word: str) -> list[str]:
     """What may stand in place of ``word`` after the words of the command line before it, ``ltx`` not counted."""
     from lightning_tx.cli import COMMANDS
     from lightning_tx.cli.plugins import plugins_of
+    from lightning_tx.cli.stores import KEYS
 
     if not before:
         return [name for name in COMMANDS if name.startswith(word)]
@@ -70,9 +71,9 @@ def candidates(before: list[str], word: str) -> list[str]:
             return _components(word)
         if command == "train" or before[:2] == ["show", "model"]:
             return _overrides(word)
-        if command in ("generate", "evaluate"):
-            # OVERRIDABLE says what may differ from the run's own config.
-            allowed = tuple(import_module(f"lightning_tx.cli.{command}").OVERRIDABLE)
+        if command in ("generate", "evaluate", "report", "diff", "ui"):
+            # OVERRIDABLE says what may differ from a run's own config.
+            allowed = (*KEYS, *getattr(import_module(f"lightning_tx.cli.{command}"), "OVERRIDABLE", ()))
             found = _overrides(word)
             return [each for each in found if each.startswith(allowed) or any(key.startswith(each) for key in allowed)]
     return []

@@ -2,10 +2,10 @@
 
 import argparse
 
+from lightning_tx.cli.choices import check_choice, known_choices, values_of_choice
 from lightning_tx.cli.console import console
-from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.core.schema import options_of
-from lightning_tx.groups import GROUPS
+from lightning_tx.groups import GROUPS, group_named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print all groups, one group, or one component; or what does not go together in them."""
     from lightning_tx.cli.plugins import asked, plugins_of
-    from lightning_tx.groups import GROUPS, group_named
 
     group, _, name = asked(arguments.words).partition("/")
     with plugins_of(arguments.words):
@@ -80,31 +79,3 @@ def _print_component(group: str, name: str) -> None:
         value = str(values[option.name]) if option.name in values else ""
         table.add_row(f"{group}.{option.name}", option.type, default, "" if value == default else value)
     out.print(table)
-
-
-def check_choice(group: str, name: str) -> None:
-    """Refuse what is neither a choice nor a component of a group.
-
-    Raises:
-        ConfigError: with the nearest choice, and all of them.
-    """
-    known = known_choices(group)
-    if name not in {*known, *known.values()}:
-        raise ConfigError(f"{group}: there is no choice {name!r}.{nearest(name, known)} Choices: {choices(known)}.")
-
-
-def known_choices(group: str) -> dict[str, str]:
-    """The component that each label of a group names; components without a label last, by their own name."""
-    from lightning_tx.cli.compose import component_of, hydra_session, labels_in
-
-    with hydra_session():
-        found = {label: component_of(group, label) for label in labels_in(group)}
-    return found | {name: name for name in GROUPS[group].names() if name not in found.values()}
-
-
-def values_of_choice(group: str, label: str) -> dict[str, object]:
-    """The content of a choice's file; the name alone of a component without one."""
-    from lightning_tx.cli.compose import hydra_session, labels_in, values_of
-
-    with hydra_session():
-        return values_of(group, label) if label in labels_in(group) else {"name": label}

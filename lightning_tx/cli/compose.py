@@ -22,13 +22,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_tx.cli.plugins import KEY as PLUGINS
 from lightning_tx.cli.plugins import plugins_of
-from lightning_tx.cli.search_path import PluginConfigs, joined
+from lightning_tx.cli.search_path import CONFIG_GROUPS, PluginConfigs, joined
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.core.package import conf_dir
 from lightning_tx.groups import GROUPS
 
-#: Groups of configs that are no registry groups.
-CONFIG_GROUPS = (*GROUPS, "trainer", "experiment")
 CONFIG = "config"
 HYDRA_VERSION = "1.3"
 
@@ -230,7 +228,9 @@ def _job(config: DictConfig, overrides: Sequence[str]) -> Job:
 
 
 def _labels(chosen: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:
-    labels = {group: str(label) for group, label in chosen.items() if group in CONFIG_GROUPS and label is not None}
+    # Where a run is recorded says nothing about what it is.
+    telling = [group for group in CONFIG_GROUPS if group != "tracking"]
+    labels = {group: str(label) for group, label in chosen.items() if group in telling and label is not None}
     for line in overrides:
         key, _, value = line.lstrip("+~").partition("=")
         if (

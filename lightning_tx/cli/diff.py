@@ -3,7 +3,7 @@
 import argparse
 
 from lightning_tx.cli.console import console
-from lightning_tx.cli.stores import add_store_arguments, tracking_of
+from lightning_tx.cli.stores import add_store_arguments, get_store
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_tx.cli.render_diff import render_diff
     from lightning_tx.runs.identity import VOLATILE
 
-    store = tracking_of(arguments).open()
+    store = get_store(arguments)
     first, second = (store.run(run_id) for run_id in (arguments.first, arguments.second))
     configs = store.config(first), store.config(second)
     console().print(render_diff(first, second, *configs, VOLATILE))

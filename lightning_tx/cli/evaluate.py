@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lightning_tx.cli.console import console
 from lightning_tx.cli.runs import add_run_arguments, loaded_run, overridden, replace_file
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score the run, print the numbers, and add them to its record."""
-    from lightning_tx.runs.evaluation import FOLDER, evaluate, record
+    from lightning_tx.runs.evaluation import evaluate, record
 
     if arguments.output is not None and arguments.output.exists() and not arguments.output.is_dir():
         raise ConfigError(f"--output: '{arguments.output}' is a file, but several files are written.")
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     _print(loaded.record, evaluation)
     if arguments.output is not None:
         _write(arguments.output, evaluation)
-    print(f"Recorded as {FOLDER}/{evaluation.name}/..., step {step}, with files in {folder}.")
+    print(f"Recorded as {names.EVALUATE_FOLDER}/{evaluation.name}/..., step {step}, with files in {folder}.")
     return 0
 
 
@@ -52,7 +53,7 @@ def _print(run: "RunRecord", evaluation: "Evaluation") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    scores = json.loads(evaluation.files.get("scores.json", "{}"))
+    scores = json.loads(evaluation.files.get(names.SCORES_FILE, "{}"))
     table = Table(box=None, pad_edge=False)
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -70,5 +71,5 @@ def _write(folder: Path, evaluation: "Evaluation") -> None:
     from lightning_tx.runs.evaluation import facts
 
     content = json.dumps(facts(evaluation), indent=2, default=str, ensure_ascii=False) + "\n"
-    for name, file in {**evaluation.files, "evaluation.json": content}.items():
+    for name, file in {**evaluation.files, names.EVALUATION_FILE: content}.items():
         replace_file(folder / name, file)

@@ -17,7 +17,6 @@ INSIDE = {"metric": "task"}
 WITHOUT = {
     "model": "a preset is a yaml alone, such as conf/model/llama3_8b.yaml; a topology of your own is a subclass of "
     "lightning_tx.model.language_model.LanguageModel",
-    "tracking": "runs are recorded in MLflow, whatever their components are",
 }
 
 

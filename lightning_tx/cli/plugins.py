@@ -68,7 +68,7 @@ def conf_folders(files: Sequence[str]) -> list[Path]:
         ConfigError: a file does not exist, or a choice of a folder has the name of one of the project's, which would
             be taken instead of it.
     """
-    from lightning_tx.cli.compose import CONFIG_GROUPS
+    from lightning_tx.cli.search_path import CONFIG_GROUPS
     from lightning_tx.core.errors import ConfigError
     from lightning_tx.core.package import conf_dir
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from lightning_tx.cli.components import check_choice, known_choices, values_of_choice
+from lightning_tx.cli.choices import check_choice, known_choices, values_of_choice
 from lightning_tx.cli.console import console
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lightning_tx.core import names
 from lightning_tx.training.module import TrainingModule
 
 REFRESH_SECONDS = 0.25
@@ -52,7 +53,8 @@ class ProgressBar(pl.Callback):
             return
         self._drawn = now
         assert isinstance(pl_module, TrainingModule)
-        shown = {name: pl_module.latest[name] for name in ("train/loss", "val/loss") if name in pl_module.latest}
+        losses = (f"{names.TRAIN}loss", f"{names.VALIDATION}loss")
+        shown = {name: pl_module.latest[name] for name in losses if name in pl_module.latest}
         numbers = "  ".join(f"{name} {value:.3f}" for name, value in shown.items())
         self._progress.update(self._task, completed=trainer.global_step, numbers=numbers, refresh=True)
 

@@ -8,16 +8,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from lightning_tx.studies.combinations import TOKENS_PER_SECOND
+from lightning_tx.core import names
 from lightning_tx.studies.confounds import differences
 from lightning_tx.studies.keys import ABSENT, label_of
-from lightning_tx.tracking import tags
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
 
 #: The metrics that sum a run up; those of single steps are left to the plots.
-SUMMARIES = ("best/", "test/", "params/")
+SUMMARIES = (names.BEST, names.TEST, names.PARAMETERS)
 
 
 def render_diff(
@@ -52,14 +51,14 @@ def render_diff(
 
 
 def _facts(run_a: "RunRecord", run_b: "RunRecord") -> list[tuple[str, str, str]]:
-    code = [run.tags.get(tags.GIT_COMMIT, ABSENT)[:10] for run in (run_a, run_b)]
+    code = [run.tags.get(names.GIT_COMMIT, ABSENT)[:10] for run in (run_a, run_b)]
     rows = [("status", run_a.status, run_b.status), ("code", code[0], code[1])]
-    names = sorted(
+    shown = sorted(
         name
         for name in run_a.metrics.keys() | run_b.metrics.keys()
-        if name.startswith(SUMMARIES) or name == TOKENS_PER_SECOND
+        if name.startswith(SUMMARIES) or name == names.TOKENS_PER_SECOND
     )
-    return rows + [(name, _metric(run_a, name), _metric(run_b, name)) for name in names]
+    return rows + [(name, _metric(run_a, name), _metric(run_b, name)) for name in shown]
 
 
 def _metric(run: "RunRecord", name: str) -> str:

@@ -1,14 +1,18 @@
 """``ltx report``: the effects that a study found."""
 
 import argparse
+import json
 import os
+import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_tx.cli.console import console
-from lightning_tx.cli.stores import add_store_arguments, tracking_of
+from lightning_tx.cli.stores import add_store_arguments, get_store
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the report and keep it as artifacts of the study."""
     from lightning_tx.tracking.study import Study
 
-    store = tracking_of(arguments).open()
+    store = get_store(arguments)
     name = arguments.study
     if name == "last":
         studies = store.studies()
@@ -90,7 +94,7 @@ def print_report(
     )
     study.add_look(report.num_seeds)
     out.print("", to_rich(report), sep="\n")
-    for name, text in {"report.md": to_markdown(report), **to_csv(report)}.items():
+    for name, text in {names.REPORT_FILE: to_markdown(report), **to_csv(report)}.items():
         study.log_text(name, text)
     out.print(f"\nReport: {_shown(study)}", markup=False, soft_wrap=True)
     out.print(f"All runs in the MLflow UI: {_command()} ui{_options(study)}", markup=False, soft_wrap=True)
@@ -104,7 +108,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _shown(study: "Study") -> str:
-    path = study.store.artifact_path(study.run_id, "report.md")
+    path = study.store.artifact_path(study.run_id, names.REPORT_FILE)
     short = os.path.relpath(path)
     return str(path) if short.startswith("..") else short
 
@@ -119,10 +123,16 @@ def _command() -> str:
 
 def _options(study: "Study") -> str:
     """What ``ltx ui`` must be told to find this study's store."""
-    from lightning_tx.tracking import sqlite
+    from lightning_tx.tracking.options import TrackingOptions
 
-    root = study.store.root
-    if study.store.uri != sqlite.uri_of(root / "mlflow.db"):
-        return f" --uri {study.store.uri}"
-    default = Path(os.environ.get("LTX_ROOT", "multirun")).absolute()
-    return "" if root == default else f" --root {root}"
+    root, options, words = study.store.root, study.store.options, []
+    if study.store.uri != TrackingOptions().uri_for(root):
+        words += ["--uri", study.store.uri]
+    elif root != Path(os.environ.get("LTX_ROOT", "multirun")).absolute():
+        words += ["--root", str(root)]
+    if options.experiment_name != TrackingOptions().experiment_name:
+        name = options.experiment_name
+        # Hydra reads numbers and signs of its own out of what stands without quotation marks.
+        name = name if re.fullmatch(r"[A-Za-z_][\w.-]*", name) else json.dumps(name, ensure_ascii=False)
+        words.append(f"tracking.experiment_name={name}")
+    return "".join(f" {shlex.quote(word)}" for word in words)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_tx.cli.stores import add_store_arguments, tracking_of
+from lightning_tx.cli.stores import StoreParser, add_store_arguments, get_store
 from lightning_tx.core.errors import ConfigError, choices, nearest
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ _SHOWN_RUNS = 5
 
 def add_run_arguments(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
     """Add the run, words that stand in any place, where runs are found and what computes."""
-    # Python 3.11 wants all positional arguments in one place, but RUN --split test decoding=beam reads well.
-    parser.__class__ = _InAnyOrder
     parser.add_argument(
         "run",
         metavar="RUN",
@@ -32,9 +30,11 @@ def add_run_arguments(parser: argparse.ArgumentParser, metavar: str, text: str) 
     parser.add_argument("words", nargs="*", metavar=metavar, help=text)
     parser.add_argument("--device", choices=["cpu", "cuda"], help="what computes (default: a GPU where there is one)")
     add_store_arguments(parser)
+    # Python 3.11 wants all positional arguments in one place, but RUN --split test decoding=beam reads well.
+    parser.__class__ = _InAnyOrder
 
 
-class _InAnyOrder(argparse.ArgumentParser):
+class _InAnyOrder(StoreParser):
     """Takes words before, between and behind options."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -54,14 +54,13 @@ def loaded_run(arguments: argparse.Namespace) -> "tuple[Store, LoadedRun]":
     import torch
 
     from lightning_tx.cli.plugins import listed
-    from lightning_tx.runs.loading import load_run
+    from lightning_tx.runs.loading import load_from
 
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device: 'cuda' is not to be had here. Choices: cpu.")
     plugins = listed(arguments.words)
-    store = tracking_of(arguments).open()
-    run_id = find_run(store, arguments.run).run_id
-    loaded = load_run(run_id, root=arguments.root, uri=arguments.uri, plugins=plugins)
+    store = get_store(arguments)
+    loaded = load_from(store, find_run(store, arguments.run).run_id, plugins=plugins)
     loaded.model.to(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return store, loaded
 
@@ -99,9 +98,9 @@ def find_run(store: "Store", text: str) -> "RunRecord":
 
 
 def _not_a_study(store: "Store", run: "RunRecord") -> "RunRecord":
-    from lightning_tx.tracking import tags
+    from lightning_tx.core import names
 
-    if run.tags.get(tags.KIND) == tags.STUDY_KIND:
+    if run.tags.get(names.KIND) == names.STUDY_KIND:
         raise ConfigError(f"RUN: {run.run_id!r} is the study {run.study!r}. Its runs: {_shown(store.runs(run.study))}.")
     return run
 

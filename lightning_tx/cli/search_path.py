@@ -11,6 +11,10 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from lightning_tx.core.group import PLUGIN_ENTRY_POINT
+from lightning_tx.groups import GROUPS
+
+#: The groups of configs: those of components, and those that are no registry groups.
+CONFIG_GROUPS = (*GROUPS, "trainer", "tracking", "experiment")
 
 _folders: ContextVar[tuple[Path, ...]] = ContextVar("folders", default=())
 

@@ -15,7 +15,6 @@ from rich.markup import escape
 
 from lightning_tx.cli.compose import (
     CONFIG,
-    CONFIG_GROUPS,
     HYDRA_VERSION,
     Job,
     Request,
@@ -25,6 +24,8 @@ from lightning_tx.cli.compose import (
 )
 from lightning_tx.cli.console import console
 from lightning_tx.cli.plugins import plugins_of
+from lightning_tx.cli.search_path import CONFIG_GROUPS
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError, LtxError
 from lightning_tx.core.package import conf_dir
 
@@ -188,7 +189,6 @@ class Progress:
         from lightning_tx.runs.config import RunConfig
         from lightning_tx.runs.store import open_store
         from lightning_tx.runs.train import train
-        from lightning_tx.tracking import tags
         from lightning_tx.tracking.errors import RunFinished
         from lightning_tx.tracking.study import Study
 
@@ -219,7 +219,7 @@ class Progress:
         else:
             seconds = time.monotonic() - began
             self.seconds.append(seconds)
-        metric = record.tags[tags.METRIC]
+        metric = record.tags[names.METRIC]
         value = record.metrics[metric]
         took = "finished before" if seconds is None else f"{seconds:.0f} s"
         out.print(line if out.is_terminal else "", markup=False, end="")
@@ -277,7 +277,9 @@ def _print_failure(error: Exception, out: Any) -> None:
     out.print(f"  [red]failed[/]: {escape(reason)}")
     if not isinstance(error, LtxError):
         frames = traceback.extract_tb(error.__traceback__)
-        out.print(f"  at {frames[-1].filename}:{frames[-1].lineno}; the whole traceback is the run's traceback.txt")
+        out.print(
+            f"  at {frames[-1].filename}:{frames[-1].lineno}; the whole traceback is the run's {names.TRACEBACK_FILE}"
+        )
 
 
 def _hydra(arguments: Sequence[str], task: Any) -> None:

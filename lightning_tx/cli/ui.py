@@ -6,13 +6,14 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from lightning_tx.cli.stores import add_store_arguments, tracking_of
+from lightning_tx.cli.stores import add_store_arguments, get_store
+from lightning_tx.core import names
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.store import Store
 
 #: Metrics that every page shows besides the results.
-EXTRA = ("params/total", "train/tokens_per_second")
+EXTRA = (names.TOTAL_PARAMETERS, names.TOKENS_PER_SECOND)
 #: Studies whose pages are listed, the latest ones.
 MOST_STUDIES = 5
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve the UI on the loopback address until it is interrupted."""
-    store = tracking_of(arguments).open()
+    store = get_store(arguments)
     place = f"http://127.0.0.1:{arguments.port}"
     print(f"All runs: {place}/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning")
     for study in store.studies()[:MOST_STUDIES]:
@@ -44,15 +45,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _view(store: "Store", study: str) -> str:
     """The address of a study's page: what it varies, the seed, and the metrics as columns."""
-    from lightning_tx.core import measure
+    from lightning_tx.runs.identity import VOLATILE
     from lightning_tx.studies.factors import find_factors
-    from lightning_tx.tracking import tags
     from lightning_tx.tracking.view import share_view
 
     runs = store.runs(study)
-    varied = [key for factor in find_factors(runs) for key in factor.name.split(" + ")]
-    primary = runs[0].tags[tags.METRIC] if runs else f"{measure.LAST}loss"
-    ascending = not runs or runs[0].tags[tags.DIRECTION] == "min"
+    varied = [key for factor in find_factors(runs, ignored=VOLATILE) for key in factor.name.split(" + ")]
+    primary = runs[0].tags[names.METRIC] if runs else f"{names.LAST}loss"
+    ascending = not runs or runs[0].tags[names.DIRECTION] == "min"
     name = primary.partition("/")[2]
-    metrics = [primary, f"{measure.LAST_TEST}{name}", f"{measure.BEST}{name}", *EXTRA]
-    return share_view(store, study, [f"ablation.{key}" for key in [*varied, "seed"]], metrics, ascending=ascending)
+    metrics = [primary, f"{names.LAST_TEST}{name}", f"{names.BEST}{name}", *EXTRA]
+    params = [*(f"{names.ABLATION}{key}" for key in varied), names.SEED]
+    return share_view(store, study, params, metrics, ascending=ascending)

@@ -5,18 +5,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from lightning_tx.core import names
+
 Direction = Literal["min", "max"]
 
 #: Facts that two runs must share for numbers about whole texts (bits per byte, BLEU): the text that is judged.
 TEXT = ("validation_data",)
 #: And for numbers about tokens (loss, perplexity, accuracy): the same targets, cut and chosen in the same way.
 TARGETS = ("validation_data", "tokenizer", "objective", "validation_targets")
-
-#: Where the numbers of a measure stand: while training, at the end of training, at the best validation.
-VALIDATION, LAST, BEST = "val/", "last/", "best/"
-#: And those on the test split: at the end of training, and of the weights that the run keeps.
-LAST_TEST, TEST = "last_test/", "test/"
-PREFIXES = (VALIDATION, LAST, BEST, LAST_TEST, TEST)
 
 
 @dataclass(frozen=True)
@@ -34,14 +30,14 @@ class Measure:
 
 #: What every run costs; comparable wherever it was measured in the same way.
 COSTS: Mapping[str, Measure] = {
-    "train/tokens_per_second": Measure("max", ("device", "threads")),
-    "time/train_seconds": Measure("min", ("device", "threads")),
-    "memory/peak_bytes": Measure("min", ("device",)),
-    "params/total": Measure("min", ()),
-    "params/trainable": Measure("min", ()),
-    "params/active": Measure("min", ()),
-    "flops/forward_per_token": Measure("min", ()),
-    "flops/total": Measure("min", ()),
+    names.TOKENS_PER_SECOND: Measure("max", ("device", "threads")),
+    names.TRAIN_SECONDS: Measure("min", ("device", "threads")),
+    names.PEAK_BYTES: Measure("min", ("device",)),
+    names.TOTAL_PARAMETERS: Measure("min", ()),
+    names.TRAINABLE_PARAMETERS: Measure("min", ()),
+    names.ACTIVE_PARAMETERS: Measure("min", ()),
+    names.FORWARD_FLOPS: Measure("min", ()),
+    names.TOTAL_FLOPS: Measure("min", ()),
 }
 
 
@@ -58,14 +54,14 @@ def measure_of(metric: str, measures: Mapping[str, Measure]) -> Measure | None:
     measure = measures.get(name)
     if measure is None or not prefix:
         return None
-    if prefix not in (LAST_TEST, TEST):
+    if prefix not in (names.LAST_TEST, names.TEST):
         return measure
     return Measure(measure.direction, tuple(need.replace("validation_", "test_") for need in measure.needs))
 
 
 def split(metric: str) -> tuple[str, str]:
     """Where a metric stands, as ``last_test/``, and its measure's name; an empty place for any other metric."""
-    prefix = next((prefix for prefix in PREFIXES if metric.startswith(prefix)), "")
+    prefix = next((prefix for prefix in names.PLACES if metric.startswith(prefix)), "")
     return prefix, metric.removeprefix(prefix)
 
 

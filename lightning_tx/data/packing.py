@@ -24,34 +24,24 @@ class PackedBatches(Epochs[Batch]):
     Args:
         split: the tokens.
         seq_len: tokens in a row.
-        batch_size: rows in a batch, on each device.
+        batch_size: rows in a batch.
         seed: of the order; not negative.
         shuffle: True for training, False for evaluation.
-        rank: which of the ``world_size`` shares of the rows this is.
-        world_size: number of devices. The shares are equal in training; in evaluation they may differ by one row.
 
     Raises:
         ConfigError: the split is to be trained on and has less than one batch in it.
     """
 
     def __init__(
-        self,
-        split: EncodedSplit,
-        *,
-        seq_len: int,
-        batch_size: int,
-        seed: int = 0,
-        shuffle: bool = True,
-        rank: int = 0,
-        world_size: int = 1,
+        self, split: EncodedSplit, *, seq_len: int, batch_size: int, seed: int = 0, shuffle: bool = True
     ) -> None:
         super().__init__()
         self._rows = Rows(split, seq_len)
         num_tokens = len(split.tokens)
         self._order = (
-            ShuffledOrder(num_tokens, seq_len, batch_size, seed, rank, world_size)
+            ShuffledOrder(num_tokens, seq_len, batch_size, seed)
             if shuffle
-            else SequentialOrder(num_tokens, seq_len, batch_size, rank, world_size)
+            else SequentialOrder(num_tokens, seq_len, batch_size)
         )
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ class Assembly:
 
     Attributes:
         module: trains the model: with its task, optimizer and metrics.
-        net: the model.
+        model: the neural network.
         train: batches to train on.
         validation: batches to select on.
         test: batches to look at once; None where there are none.
@@ -27,7 +27,7 @@ class Assembly:
     """
 
     module: "TrainingModule"
-    net: LanguageModel
+    model: LanguageModel
     train: Loader
     validation: Any
     test: Any
@@ -46,8 +46,8 @@ def assemble(config: RunConfig, made: Materials) -> Assembly:
     options = config.trainer
     task = config.task.create()
     corpus = task.prepare(made.splits, made.tokenizers, cache_folder(config.root))
-    net = build_model(config.model, **made.vocab_sizes, seed=config.seed)
-    sizes: Any = {"max_seq_len": net.dims.max_seq_len, "batch": options.batch}
+    model = build_model(config.model, **made.vocab_sizes, seed=config.seed)
+    sizes: Any = {"max_seq_len": model.dims.max_seq_len, "batch": options.batch}
     metrics = {"val": task.metric(corpus, "validation")}
     if task.decodes or options.average:
         decoding = config.decoding.create()
@@ -56,19 +56,19 @@ def assemble(config: RunConfig, made: Materials) -> Assembly:
     else:
         metrics["test"] = task.metric(corpus, "test")
     module = TrainingModule(
-        net,
+        model,
         task,
-        config.optimizer.create(net),
-        schedule_of(config.schedule, config.optimizer, options.max_steps, net.dims.d_model),
+        config.optimizer.create(model),
+        schedule_of(config.schedule, config.optimizer, options.max_steps, model.dims.d_model),
         metrics,
         gradient_clip=options.gradient_clip,
         log_every=options.log_every,
     )
     return Assembly(
         module,
-        net,
+        model,
         task.train_batches(corpus, **sizes, seed=config.seed),
         task.eval_batches(corpus, "validation", **sizes),
         task.eval_batches(corpus, "test", **sizes),
-        {**made.splits.skipped, **task.counts(corpus, max_seq_len=net.dims.max_seq_len)},
+        {**made.splits.skipped, **task.counts(corpus, max_seq_len=model.dims.max_seq_len)},
     )

@@ -28,7 +28,7 @@ from lightning_tx.runs.values import Values
 from lightning_tx.schedule.base import SCHEDULE, Schedule
 from lightning_tx.task.base import TASK, Task, problems_of
 from lightning_tx.tokenizer.base import TOKENIZER, TokenizerTrainer
-from lightning_tx.tracking.store import TRACKING, Mlflow
+from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.training.options import TrainerOptions
 
 
@@ -51,7 +51,7 @@ class RunConfig:
     optimizer: Choice[Any]
     schedule: Choice[Schedule]
     decoding: Choice[Decoding]
-    tracking: Choice[Mlflow]
+    tracking: TrackingOptions
     trainer: TrainerOptions
     seed: int
     root: Path
@@ -157,7 +157,7 @@ def schedule_of(schedule: Choice[Schedule], optimizer: Choice[Any], max_steps: i
 
 def _parsed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Each part by itself, by the names of the attributes of :class:`RunConfig`; and the problems of the others."""
-    known = {*GROUPS, "trainer", *VALUES}
+    known = {*GROUPS, "trainer", "tracking", *VALUES}
     problems = [f"{key}: unknown key.{nearest(key, known)} Keys: {choices(known)}." for key in raw if key not in known]
     problems += [f"{key}: missing; set it as {key}=VALUE." for key in _missing(raw)]
     parts: dict[str, Any] = {}
@@ -168,12 +168,14 @@ def _parsed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         except ConfigError as error:
             problems.extend(error.problems)
 
-    for group in (TASK, DATA, TOKENIZER, OPTIMIZER, SCHEDULE, DECODING, TRACKING):
+    for group in (TASK, DATA, TOKENIZER, OPTIMIZER, SCHEDULE, DECODING):
         attempt(group.name, lambda group=group: _choice(group, raw))
     attempt("model", lambda: ModelConfig.parse(raw))
-    parts["trainer"], wrong_options = checked(TrainerOptions, raw.get("trainer", {}), "trainer")
-    parts["values"], wrong_values = checked(Values, {key: raw[key] for key in VALUES if key in raw}, "")
-    return parts, [*problems, *wrong_options, *wrong_values]
+    for name, options in (("trainer", TrainerOptions), ("tracking", TrackingOptions)):
+        parts[name], wrong = checked(options, raw.get(name, {}), name)
+        problems += wrong
+    parts["values"], wrong = checked(Values, {key: raw[key] for key in VALUES if key in raw}, "")
+    return parts, [*problems, *wrong]
 
 
 def _choice(group: Group[Any], raw: Mapping[str, Any]) -> Choice[Any]:
@@ -201,7 +203,6 @@ def _problems_together(
         (["margin"], lambda: Margin.parse(raw["margin"]) if raw.get("margin") is not None else None),
         (["tokenizer"], lambda: parts["tokenizer"].create()),
         (["decoding"], lambda: parts["decoding"].create()),
-        (["tracking", "root"], lambda: parts["tracking"].create(Path(raw["root"]))),
         (["tracking", "root"], lambda: _check_start(raw)),
         (MODEL_KEYS, lambda: _build(parts["model"], built)),
     ]

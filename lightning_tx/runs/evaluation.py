@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, cast
 
 import torch
 
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.group import Choice
 from lightning_tx.core.schema import checked
@@ -19,13 +20,10 @@ from lightning_tx.runs.loading import LoadedRun
 from lightning_tx.task.base import TASK, Task, WithOutputs, problems_of
 from lightning_tx.tracking.code import code_digest, code_state
 from lightning_tx.tracking.environment import environment
-from lightning_tx.tracking.store import Point, Store
+from lightning_tx.tracking.store import Store
+from lightning_tx.tracking.values import Point
 from lightning_tx.training.options import TrainerOptions
 
-#: Where evaluations stand among a run's metrics and artifacts.
-FOLDER = "evaluate"
-#: Tags, one for each set of other data that a run was evaluated on.
-OTHER_DATA = "ltx.other_data"
 _DIGEST_CHARACTERS = 8
 
 
@@ -154,18 +152,19 @@ def record(store: Store, run_id: str, evaluation: Evaluation) -> tuple[str, int]
     Returns:
         The artifacts' folder, and the step.
     """
-    stem = f"{FOLDER}/{evaluation.name.replace('/', '-')}-"
-    metrics = {f"{FOLDER}/{evaluation.name}/{name}": value for name, value in evaluation.numbers.items()}
-    metrics |= {f"{FOLDER}/{evaluation.name}/{name}": value for name, value in evaluation.timing.items()}
+    stem = f"{names.EVALUATE_FOLDER}/{evaluation.name.replace('/', '-')}-"
+    values = {**evaluation.numbers, **evaluation.timing}
+    metrics = {f"{names.EVALUATE_FOLDER}/{evaluation.name}/{name}": value for name, value in values.items()}
     with store.lock():
-        numbers = [path.removeprefix(stem) for path in store.artifacts(run_id, FOLDER) if path.startswith(stem)]
+        earlier = store.artifacts(run_id, names.EVALUATE_FOLDER)
+        numbers = [path.removeprefix(stem) for path in earlier if path.startswith(stem)]
         step = max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
         step = max([step, *(points[-1][0] + 1 for name in metrics if (points := store.history(run_id, name)))])
         for name, content in evaluation.files.items():
             store.log_content(run_id, f"{stem}{step}/{name}", content)
-        store.log_json(run_id, f"{stem}{step}/evaluation.json", facts(evaluation))
+        store.log_json(run_id, f"{stem}{step}/{names.EVALUATION_FILE}", facts(evaluation))
         if not evaluation.own_data:
-            tag = f"{OTHER_DATA}.{evaluation.data_digest[:_DIGEST_CHARACTERS]}"
+            tag = f"{names.OTHER_DATA}{evaluation.data_digest[:_DIGEST_CHARACTERS]}"
             store.set_tags(run_id, {tag: evaluation.data_digest})
         now = int(time.time() * 1000)
         store.log_points(run_id, [Point(name, value, now, step) for name, value in metrics.items()])

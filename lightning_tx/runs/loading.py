@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.build import build_model
 from lightning_tx.model.language_model import LanguageModel
@@ -12,14 +13,9 @@ from lightning_tx.model.weights import load_weights
 from lightning_tx.runs.materials import digest_of_tokenizers, vocab_sizes_of
 from lightning_tx.runs.plugins import admit
 from lightning_tx.tokenizer.base import Tokenizer
+from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.tracking.records import RunRecord
-from lightning_tx.tracking.store import Mlflow
-
-#: A run's artifacts.
-WEIGHTS = "model.safetensors"
-ADAPTER = "adapter.safetensors"
-TOKENIZER = "tokenizer.json"
-SOURCE_TOKENIZER = "source_tokenizer.json"
+from lightning_tx.tracking.store import Store
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,12 @@ class LoadedRun:
 
 
 def load_run(
-    run_id: str, *, root: str | Path = "multirun", uri: str | None = None, plugins: Sequence[str | Path] = ()
+    run_id: str,
+    *,
+    root: str | Path = "multirun",
+    uri: str | None = None,
+    experiment_name: str = TrackingOptions().experiment_name,
+    plugins: Sequence[str | Path] = (),
 ) -> LoadedRun:
     """Rebuild a run's model and tokenizer from what was recorded; nothing of the run's own machine is needed.
 
@@ -53,28 +54,42 @@ def load_run(
         run_id: MLflow's id of the run.
         root: the folder of everything that runs write.
         uri: the tracking store; None for the database below ``root``.
+        experiment_name: MLflow's experiment that the run lies in, as ``tracking.experiment_name``.
         plugins: the plugin files that may be imported for it. A record alone never makes code run: a run that needs
             a file which is not listed here is refused.
 
     Raises:
-        ConfigError: there is no such run, it has no weights, or it needs a plugin file that is not listed.
+        ConfigError: nothing is recorded there, there is no such MLflow experiment, or as :func:`load_from`.
+        TrackingError: there is no such run.
     """
-    store = Mlflow(Path(root), uri=uri).open()
+    options = TrackingOptions.parse({"uri": uri, "experiment_name": experiment_name})
+    return load_from(Store.get(Path(root), options), run_id, plugins=plugins)
+
+
+def load_from(store: Store, run_id: str, *, plugins: Sequence[str | Path] = ()) -> LoadedRun:
+    """Rebuild a run of a store; as :func:`load_run`.
+
+    Raises:
+        ConfigError: the run has no weights, or needs a plugin file that is not listed.
+        TrackingError: there is no such run.
+    """
     record, config = store.run(run_id), store.config(run_id)
     admit(record, store, plugins)
     kept = set(store.artifacts(run_id))
-    for needed in (TOKENIZER, WEIGHTS):
+    for needed in (names.TOKENIZER_FILE, names.WEIGHTS_FILE):
         if needed not in kept:
             raise ConfigError(
                 f"run {run_id}: it has no {needed}, which a run leaves when it finishes; its status is {record.status}."
             )
     tokenizers = tuple(
-        Tokenizer.load(store.artifact_path(run_id, file)) for file in (SOURCE_TOKENIZER, TOKENIZER) if file in kept
+        Tokenizer.load(store.artifact_path(run_id, file))
+        for file in (names.SOURCE_TOKENIZER_FILE, names.TOKENIZER_FILE)
+        if file in kept
     )
     digest = digest_of_tokenizers(tokenizers)
     recorded = record.facts.get("tokenizer", "none recorded")
     if recorded != digest:
         raise ConfigError(f"run {run_id}: its tokenizer ({digest}) is not the one it was trained with ({recorded}).")
     model = build_model(config, **vocab_sizes_of(tokenizers))
-    load_weights(model, store.artifact_path(run_id, WEIGHTS))
+    load_weights(model, store.artifact_path(run_id, names.WEIGHTS_FILE))
     return LoadedRun(record, config, model.eval(), tokenizers)

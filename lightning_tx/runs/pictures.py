@@ -20,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
+from lightning_tx.core import names
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.store import Store
 
@@ -37,12 +38,10 @@ class Picture(Protocol):
     def __call__(self, run: RunRecord, store: Store) -> Iterator[tuple[str, "Figure"]]: ...
 
 
-#: The folder of a run's artifacts that holds them, and how fine they are.
-FOLDER = "pictures"
 DOTS_PER_INCH = 120
 
 #: ``train/stats/<where>/<stat>/<entry>``
-ENTRY = re.compile(r"train/stats/(?P<where>.+)/(?P<stat>[^/]+)/(?P<entry>\d+)")
+ENTRY = re.compile(rf"{names.STATS}(?P<where>.+)/(?P<stat>[^/]+)/(?P<entry>\d+)")
 
 _pictures: list[Picture] = []
 
@@ -63,7 +62,7 @@ def drawn(run: RunRecord, store: Store) -> Iterator[tuple[str, bytes]]:
             for name, figure in draw(run, store):
                 content = io.BytesIO()
                 figure.savefig(content, format="png", dpi=DOTS_PER_INCH)
-                yield f"{FOLDER}/{name}.png", content.getvalue()
+                yield f"{names.PICTURES_FOLDER}/{name}.png", content.getvalue()
         except Exception:
             log.warning("The picture %r of run %s could not be drawn.", draw.__name__, run.run_id, exc_info=True)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError, choices
 from lightning_tx.core.group import Choice
 from lightning_tx.runs import plugin_files
@@ -12,10 +13,7 @@ from lightning_tx.runs.plugin_files import PluginFile
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.run import TrackedRun
 from lightning_tx.tracking.store import Store
-from lightning_tx.tracking.tags import PLUGIN_DIGEST
 
-#: The artifacts that keep the files.
-FOLDER = "plugins"
 _SHOWN_CHARACTERS = 8
 
 
@@ -39,9 +37,9 @@ def files_of(chosen: Iterable[Choice[Any]]) -> dict[str, list[PluginFile]]:
 
 def record(run: TrackedRun, used: Mapping[str, Sequence[PluginFile]]) -> None:
     """Keep the plugin files that a run uses, by group, and their digests, with the run."""
-    run.log_params({f"{group}{PLUGIN_DIGEST}": digest for group, digest in plugin_files.digests(used).items()})
+    run.log_params({f"{group}{names.PLUGIN_DIGEST}": digest for group, digest in plugin_files.digests(used).items()})
     for file in {file.path: file for files in used.values() for file in files}.values():
-        run.log_text(f"{FOLDER}/{file.path.name}", file.source)
+        run.log_text(f"{names.PLUGINS_FOLDER}/{file.path.name}", file.source)
 
 
 def admit(run: RunRecord, store: Store, listed: Sequence[str | Path]) -> None:
@@ -61,9 +59,9 @@ def admit(run: RunRecord, store: Store, listed: Sequence[str | Path]) -> None:
     known = {file.digest for file in plugin_files.loaded()}
     groups: dict[str, list[str]] = {}
     for key, value in run.params.items():
-        if key.endswith(PLUGIN_DIGEST):
+        if key.endswith(names.PLUGIN_DIGEST):
             for digest in value.split("-"):
-                groups.setdefault(digest, []).append(key.removesuffix(PLUGIN_DIGEST))
+                groups.setdefault(digest, []).append(key.removesuffix(names.PLUGIN_DIGEST))
     missing = {digest: " and ".join(sorted(each)) for digest, each in groups.items() if digest not in known}
     if missing:
         raise ConfigError(_refusal(run.run_id, missing, store, listed))
@@ -79,7 +77,7 @@ def _refusal(run_id: str, missing: Mapping[str, str], store: Store, listed: Sequ
         listed: the files that were listed.
     """
     kept: dict[str, str] = {}
-    for name in store.artifacts(run_id, FOLDER):
+    for name in store.artifacts(run_id, names.PLUGINS_FOLDER):
         path = store.artifact_path(run_id, name)
         near = os.path.relpath(path)
         kept[plugin_files.digest_of(path.read_text(encoding="utf-8"))] = str(path) if near.startswith("..") else near

@@ -5,6 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from lightning_tx.components.adapter.base import Adapter
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.weights import load_weights
 from lightning_tx.tracking.errors import TrackingError
@@ -36,9 +37,8 @@ def start_weights(run_id: str, store: Store) -> Path:
     Raises:
         ConfigError: there is no such run, or it has left none.
     """
-    from lightning_tx.runs.loading import WEIGHTS
 
     try:
-        return store.artifact_path(run_id, WEIGHTS)
+        return store.artifact_path(run_id, names.WEIGHTS_FILE)
     except TrackingError as error:
         raise ConfigError(f"init_from: {run_id!r}: {error}") from error

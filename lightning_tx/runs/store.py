@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_tx.tracking.store import TRACKING, Store
+from lightning_tx.tracking.options import TrackingOptions
+from lightning_tx.tracking.store import Store
 
 
 def open_store(raw: Mapping[str, Any]) -> Store:
     """The store that a config, plain values, records to.
 
     Raises:
-        ConfigError: its options have a problem.
+        ConfigError: its options have a problem, or its folder cannot be written.
     """
-    return TRACKING.create(raw["tracking"], Path(raw["root"])).open()
+    return Store.open(Path(raw["root"]), TrackingOptions.parse(raw.get("tracking", {})))

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.measure import LAST, to_text
+from lightning_tx.core.measure import to_text
 from lightning_tx.model.adapters import save_adapter
 from lightning_tx.model.count import count_parameters, forward_flops_per_token
 from lightning_tx.runs import plugins
@@ -16,11 +17,9 @@ from lightning_tx.runs.assembly import Assembly, assemble
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.facts import facts_of, settle_precision, targets_of
 from lightning_tx.runs.identity import identify
-from lightning_tx.runs.loading import ADAPTER, SOURCE_TOKENIZER, TOKENIZER, WEIGHTS
 from lightning_tx.runs.materials import Materials, materials
 from lightning_tx.runs.pictures import drawn
 from lightning_tx.runs.starting import start_from
-from lightning_tx.tracking import tags
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.run import TrackedRun
 from lightning_tx.tracking.store import Store
@@ -66,10 +65,10 @@ def train(
     if config.margin is not None:
         _state_margin(config.margin, study)
     measured = {
-        tags.METRIC: f"{LAST}{task.primary}",
-        tags.DIRECTION: task.direction,
-        tags.MEASURES: to_text(task.measures),
-        tags.UNREAD: ",".join(sorted(config.unread)),
+        names.METRIC: f"{names.LAST}{task.primary}",
+        names.DIRECTION: task.direction,
+        names.MEASURES: to_text(task.measures),
+        names.UNREAD: ",".join(sorted(config.unread)),
     }
     with TrackedRun(
         store,
@@ -84,8 +83,8 @@ def train(
         seed_everything(config.seed)
         parts = assemble(config, made)
         if config.init_from:
-            start_from(parts.net, config.model.adapter.create(), config.init_from, store)
-        sizes = _sizes(parts.net, config, made)
+            start_from(parts.model, config.model.adapter.create(), config.init_from, store)
+        sizes = _sizes(parts.model, config, made)
         precision = _record_start(run, config, made, parts, sizes, say)
         fit(
             parts.module,
@@ -114,11 +113,13 @@ def _record_start(
     """Record what the run is made of; returns the precision to train in."""
     from lightning_tx.training.precision import choose_precision
 
-    options, dims = config.trainer, parts.net.dims
+    options, dims = config.trainer, parts.model.dims
     shared = settle_precision(run.study, [config]) if run.study else None
     precision, reason = shared or choose_precision(options.precision, options.accelerator, dims.d_model)
     say(f"precision {precision}: {reason}")
-    for tokenizer, file in zip(made.tokenizers[::-1], (TOKENIZER, SOURCE_TOKENIZER), strict=False):
+    for tokenizer, file in zip(
+        made.tokenizers[::-1], (names.TOKENIZER_FILE, names.SOURCE_TOKENIZER_FILE), strict=False
+    ):
         tokenizer.save(run.folder / file)
         run.log_file(run.folder / file)
     run.log_facts(facts_of(made, parts.module.task, options, max_seq_len=dims.max_seq_len, precision=precision))
@@ -133,23 +134,21 @@ def _record_start(
 
 def _record_end(run: TrackedRun, config: RunConfig, parts: Assembly, sizes: Mapping[str, float]) -> None:
     """Record what came of the run: its costs, weights, files and pictures."""
-    from lightning_tx.training.fit import FINAL
-
     store = run.store
     run.log_facts(targets_of(parts.module.targets))
     costs = {
-        "memory/peak_bytes": _peak_memory(),
+        names.PEAK_BYTES: _peak_memory(),
         # The backward pass costs twice the forward pass.
-        "flops/total": 3 * sizes["flops/forward_per_token"] * parts.module.latest["train/positions"],
+        names.TOTAL_FLOPS: 3 * sizes[names.FORWARD_FLOPS] * parts.module.latest[names.TRAINED_POSITIONS],
     }
     run.log_metrics(costs, step=config.trainer.max_steps)
-    run.log_file(run.folder / FINAL, WEIGHTS)
+    run.log_file(run.folder / names.WEIGHTS_FILE)
     run.flush()
     adapter = config.model.adapter
-    own = adapter.create().state_dict(parts.net)
+    own = adapter.create().state_dict(parts.model)
     if own:
-        save_adapter(own, {"name": adapter.name, **adapter.options}, run.folder / ADAPTER)
-        run.log_file(run.folder / ADAPTER)
+        save_adapter(own, {"name": adapter.name, **adapter.options}, run.folder / names.ADAPTER_FILE)
+        run.log_file(run.folder / names.ADAPTER_FILE)
     for name, content in {**parts.module.files, **dict(drawn(store.run(run.run_id), store))}.items():
         run.log_content(name, content)
 
@@ -160,14 +159,14 @@ def _state_margin(margin: Any, study: Study | None) -> None:
     study.state_margin(margin)
 
 
-def _sizes(net: nn.Module, config: RunConfig, made: Materials) -> dict[str, float]:
-    counts = count_parameters(net)
+def _sizes(model: nn.Module, config: RunConfig, made: Materials) -> dict[str, float]:
+    counts = count_parameters(model)
     flops = forward_flops_per_token(config.model, **made.vocab_sizes)
     return {
-        "params/total": counts.total,
-        "params/trainable": counts.trainable,
-        "params/active": counts.active,
-        "flops/forward_per_token": flops,
+        names.TOTAL_PARAMETERS: counts.total,
+        names.TRAINABLE_PARAMETERS: counts.trainable,
+        names.ACTIVE_PARAMETERS: counts.active,
+        names.FORWARD_FLOPS: flops,
     }
 
 

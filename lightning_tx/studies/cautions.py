@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning_tx.core.measure import LAST
+from lightning_tx.core import names
 from lightning_tx.studies.confounds import COSTS, FLOPS, SECONDS, SIZES, TOKENS, Confound
 from lightning_tx.studies.factors import Factor
 from lightning_tx.studies.facts import between_seeds as facts_between_seeds
@@ -12,12 +12,11 @@ from lightning_tx.studies.facts import brief, is_fact, unknown_beside
 from lightning_tx.studies.formatting import amount, decimals_for, listed, number, percent
 from lightning_tx.studies.keys import ABSENT, label_of, value_at
 from lightning_tx.studies.spread import UnevenSpread
-from lightning_tx.tracking import tags
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
 
-LAST_STEP = f"{LAST}step"
+LAST_STEP = f"{names.LAST}step"
 RATE = "optimizer.lr"
 
 #: So many keys are named in one sentence; the rest is counted.
@@ -61,10 +60,10 @@ def differences(found: Sequence[Confound]) -> list[str]:
         if settings:
             sentences.setdefault((factor, baseline, _settings(settings)), []).append(level)
     return [
-        f"{factor}={listed(names)} against {baseline} also differ{'s' if len(names) == 1 else ''} in {text}."
+        f"{factor}={listed(levels)} against {baseline} also differ{'s' if len(levels) == 1 else ''} in {text}."
         if baseline
-        else f"{factor}={listed(names)} {'has' if len(names) == 1 else 'have'} {text}."
-        for (factor, baseline, text), names in sentences.items()
+        else f"{factor}={listed(levels)} {'has' if len(levels) == 1 else 'have'} {text}."
+        for (factor, baseline, text), levels in sentences.items()
     ]
 
 
@@ -111,7 +110,7 @@ def _setting(confound: Confound) -> str:
 
 
 def _named(key: str) -> str:
-    fact = key.removeprefix(tags.FACTS)
+    fact = key.removeprefix(names.FACTS)
     return _FACT_NAMES.get(fact, fact) if is_fact(key) else key
 
 
@@ -166,20 +165,20 @@ def repeated(measured: Sequence["RunRecord"], used: Sequence["RunRecord"]) -> li
 def provenance(used: Sequence["RunRecord"], configs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """More than one version of the code, more than one machine, configs that are not known."""
     sentences = []
-    commits = _values(used, tags.GIT_COMMIT)
+    commits = _values(used, names.GIT_COMMIT)
     if len(commits) > 1:
         sentences.append(f"The runs come from {len(commits)} versions of the code: {_some(commits, 8)}.")
-    resumed = sum(tags.CODE_CHANGED in run.tags for run in used)
+    resumed = sum(names.CODE_CHANGED in run.tags for run in used)
     if resumed:
         sentences.append(f"{_runs(resumed)} changed code when resumed.")
     changed: dict[str, int] = {}
     for run in used:
-        for fact, (before, after) in json.loads(run.tags.get(tags.FACTS_CHANGED, "{}")).items():
+        for fact, (before, after) in json.loads(run.tags.get(names.FACTS_CHANGED, "{}")).items():
             values = [shown(brief(fact, value)) for value in (before, after)]
-            text = f"{_named(tags.FACTS + fact)} ({' to '.join(values)})"
+            text = f"{_named(names.FACTS + fact)} ({' to '.join(values)})"
             changed[text] = changed.get(text, 0) + 1
     sentences += [f"{_runs(count)} changed {text} when resumed." for text, count in changed.items()]
-    hosts = _values(used, tags.HOST)
+    hosts = _values(used, names.HOST)
     if len(hosts) > 1:
         sentences.append(f"The runs come from {len(hosts)} machines ({_some(hosts, 20)}): tokens/s may not compare.")
     unknown = sum(run.run_id not in configs for run in used)
@@ -196,9 +195,9 @@ def _some(values: Sequence[str], length: int) -> str:
     return _first([value[:length] for value in values])
 
 
-def _first(names: Sequence[str]) -> str:
+def _first(words: Sequence[str]) -> str:
     """The first few of them, and how many more there are."""
-    return listed([*names[:MOST_KEYS], f"{len(names) - MOST_KEYS} more"] if len(names) > MOST_KEYS else names)
+    return listed([*words[:MOST_KEYS], f"{len(words) - MOST_KEYS} more"] if len(words) > MOST_KEYS else words)
 
 
 def uneven(spread: UnevenSpread | None, columns: Sequence[Factor]) -> list[str]:
@@ -260,12 +259,12 @@ def _seeds(seeds: Sequence[int | None]) -> str:
             rows[-1].append(seed)
         else:
             rows.append([seed])
-    names = [
+    spans = [
         name for row in rows for name in ([f"{row[0]} to {row[-1]}"] if len(row) > 2 else [str(seed) for seed in row])
     ]
-    if not names:
+    if not spans:
         return "runs without a seed"
-    return f"{'seed' if len(seeds) == 1 else 'seeds'} {_first(names)}"
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {_first(spans)}"
 
 
 def unknown_facts(used: Sequence["RunRecord"]) -> list[str]:
@@ -274,15 +273,15 @@ def unknown_facts(used: Sequence["RunRecord"]) -> list[str]:
     for key, count in unknown_beside(used).items():
         keys.setdefault(count, []).append(_named(key))
     return [
-        f"{_runs(count)} did not record {listed(names)}: differences in "
-        f"{'this' if len(names) == 1 else 'these'} could not be checked."
-        for count, names in keys.items()
+        f"{_runs(count)} did not record {listed(facts)}: differences in "
+        f"{'this' if len(facts) == 1 else 'these'} could not be checked."
+        for count, facts in keys.items()
     ]
 
 
 def nonfinite(used: Sequence["RunRecord"]) -> list[str]:
     """Runs that met a number that was none and ended with a value all the same."""
-    met = {run.name or run.run_id[:8]: run.tags[tags.NONFINITE] for run in used if tags.NONFINITE in run.tags}
+    met = {run.name or run.run_id[:8]: run.tags[names.NONFINITE] for run in used if names.NONFINITE in run.tags}
     if not met:
         return []
     places = [f"{name} ({where.replace('@', ' at step ')})" for name, where in met.items()]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from lightning_tx.core import names
 from lightning_tx.core.measure import Direction
 from lightning_tx.studies.cell_model import fit
 from lightning_tx.studies.confounds import STEADY, sizes
@@ -16,8 +17,6 @@ from lightning_tx.studies.places import place_of
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
-
-TOKENS_PER_SECOND = "train/tokens_per_second"
 
 
 @dataclass(frozen=True)
@@ -72,25 +71,25 @@ def combinations(
         members.setdefault(place_of(run, factors)[0], []).append(run)
     means = {cell: statistics.fmean(run.metrics[metric] for run in own) for cell, own in members.items()}
     best_first = sorted(means, key=lambda cell: means[cell], reverse=direction == "max")
-    names = [factor.name for factor in factors]
+    columns = [factor.name for factor in factors]
     close = set(means)
-    if names:
-        model = fit(table, names)
+    if columns:
+        model = fit(table, columns)
         close = {model.cells[number] for number in not_told_apart(model, direction, level)}
     return [
-        _row(names, cell, members[cell], metric, None if cell == best_first[0] else cell not in close)
+        _row(columns, cell, members[cell], metric, None if cell == best_first[0] else cell not in close)
         for cell in best_first
     ]
 
 
 def _row(
-    names: Sequence[str], cell: tuple[str, ...], runs: Sequence["RunRecord"], metric: str, told_apart: bool | None
+    factors: Sequence[str], cell: tuple[str, ...], runs: Sequence["RunRecord"], metric: str, told_apart: bool | None
 ) -> Combination:
     values = [run.metrics[metric] for run in runs]
-    totals = [count["params/total"] for run in runs if "params/total" in (count := sizes(run))]
-    speeds = [run.metrics[TOKENS_PER_SECOND] for run in runs if TOKENS_PER_SECOND in run.metrics]
+    totals = [count[names.TOTAL_PARAMETERS] for run in runs if names.TOTAL_PARAMETERS in (count := sizes(run))]
+    speeds = [run.metrics[names.TOKENS_PER_SECOND] for run in runs if names.TOKENS_PER_SECOND in run.metrics]
     return Combination(
-        levels=dict(zip(names, cell, strict=True)),
+        levels=dict(zip(factors, cell, strict=True)),
         mean=statistics.fmean(values),
         spread=statistics.stdev(values) if len(values) > 1 else None,
         num_seeds=len(values),

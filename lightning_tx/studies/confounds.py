@@ -5,18 +5,18 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lightning_tx.core import names
 from lightning_tx.studies.factors import Factor
 from lightning_tx.studies.facts import DATA, as_keys, causes_among, is_fact, is_of, is_of_the_seed
 from lightning_tx.studies.keys import ABSENT, below, fingerprint, flatten, label_of
-from lightning_tx.tracking.tags import FACTS, PLUGIN_DIGEST
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
 
 #: Sizes that a factor may change unasked: a variant with more parameters is not only another variant.
-SIZES = ("params/total", "params/trainable", "params/active")
+SIZES = (names.TOTAL_PARAMETERS, names.TRAINABLE_PARAMETERS, names.ACTIVE_PARAMETERS)
 #: What a run cost besides; the last one is measured, and noisy.
-TOKENS, FLOPS, SECONDS = COSTS = ("train/tokens", "flops/total", "time/train_seconds")
+TOKENS, FLOPS, SECONDS = COSTS = (names.TRAINED_TOKENS, names.TOTAL_FLOPS, names.TRAIN_SECONDS)
 #: A shorter training is start-up rather than training.
 LEAST_SECONDS = 10.0
 #: Seconds, or speeds, of runs of one kind that differ by more than this were not measured under equal conditions.
@@ -206,7 +206,7 @@ def _compare(
         keys = {key for key in a.keys() | b.keys() if not factor.owns(key) and _differs(a, b, key)}
         for key in keys:
             # Another path, or another number of examples, does not say that the data are others, nor that they are not.
-            if not is_of(factor, key) and (key == f"{FACTS}{DATA}" or not causes_among(key, keys)):
+            if not is_of(factor, key) and (key == f"{names.FACTS}{DATA}" or not causes_among(key, keys)):
                 differing.setdefault(key, []).append(pair)
     return [
         Confound(
@@ -279,7 +279,7 @@ def sizes(run: "RunRecord") -> dict[str, float]:
 
 def _besides(run: "RunRecord") -> dict[str, Any]:
     """What a run has besides its config: sizes, versions of plugin files (each is a key of its group), and facts."""
-    code = {key: value for key, value in run.params.items() if key.endswith(PLUGIN_DIGEST)}
+    code = {key: value for key, value in run.params.items() if key.endswith(names.PLUGIN_DIGEST)}
     return {**sizes(run), **code, **as_keys(run)}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
+from lightning_tx.core import names
 from lightning_tx.studies.formatting import amount, number
 from lightning_tx.studies.layout import (
     combination_decimals,
@@ -21,9 +22,6 @@ from lightning_tx.studies.layout import (
 from lightning_tx.studies.report import Report
 from lightning_tx.studies.statistics import Effect
 from lightning_tx.studies.wording import effect_decimals
-
-EFFECTS_FILE = "effects.csv"
-COMBINATIONS_FILE = "combinations.csv"
 
 _FIGURES = ["mean", "spread", "num_seeds", "told_apart", "parameters", "tokens_per_second", "steady"]
 
@@ -58,8 +56,8 @@ def to_csv(report: Report) -> dict[str, str]:
     ]
     head = ["study", "metric", "direction"]
     return {
-        EFFECTS_FILE: _csv([*head, "look", *(field.name for field in fields(Effect))], effects),
-        COMBINATIONS_FILE: _csv([*head, *_columns(report), *_FIGURES, "run_ids"], combinations),
+        names.EFFECTS_FILE: _csv([*head, "look", *(field.name for field in fields(Effect))], effects),
+        names.COMBINATIONS_FILE: _csv([*head, *_columns(report), *_FIGURES, "run_ids"], combinations),
     }
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.groups import GROUPS
 from lightning_tx.studies.keys import ABSENT, below, label_of, one_spelling, value_at
-from lightning_tx.tracking.tags import PLUGIN_DIGEST, UNREAD
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
@@ -89,8 +89,8 @@ def find_factors(
         levels[key] = {run.run_id: level.get(run.run_id, first) for run in runs}
     varied = {key: level for key, level in levels.items() if len(set(level.values())) > 1}
     owners = {key: owner for key in varied if (owner := _choice_it_belongs_to(key, varied)) is not None}
-    for key in sorted({key for run in runs for key in run.params if key.endswith(PLUGIN_DIGEST)}):
-        group = key.removesuffix(PLUGIN_DIGEST)
+    for key in sorted({key for run in runs for key in run.params if key.endswith(names.PLUGIN_DIGEST)}):
+        group = key.removesuffix(names.PLUGIN_DIGEST)
         version = {run.run_id: run.params.get(key, ABSENT)[:_DIGEST_CHARACTERS] for run in runs}
         label = varied.get(group, {})
         if len({(label[run_id], version[run_id]) for run_id in label}) > len(set(label.values())):
@@ -108,7 +108,7 @@ def find_factors(
 
 def _is_unread(run: "RunRecord", key: str) -> bool:
     """Whether nothing in a run reads a choice or an option, as was found before it was trained."""
-    unread = run.tags.get(UNREAD, "").split(",")
+    unread = run.tags.get(names.UNREAD, "").split(",")
     return key in unread or key.partition(".")[0] in unread
 
 

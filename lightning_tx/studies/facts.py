@@ -6,9 +6,9 @@ A fact that was not recorded is not known: it is neither equal to nor different 
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from lightning_tx.core import names
 from lightning_tx.studies.factors import Factor
 from lightning_tx.studies.keys import below
-from lightning_tx.tracking.tags import FACTS
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
@@ -22,8 +22,16 @@ _ROOTS = (DATA, TOKENIZER, "objective", "precision", "device", "threads", "torch
 _DIGESTS = (DATA, "validation_data", "test_data", TOKENIZER, "code")
 _DIGEST_CHARACTERS = 8
 
-_DATA = ("data", f"{FACTS}{DATA}")
-_TOKENS = (*_DATA, "tokenizer", f"{FACTS}{TOKENIZER}", "task", f"{FACTS}objective", "model.max_seq_len", "pattern")
+_DATA = ("data", f"{names.FACTS}{DATA}")
+_TOKENS = (
+    *_DATA,
+    "tokenizer",
+    f"{names.FACTS}{TOKENIZER}",
+    "task",
+    f"{names.FACTS}objective",
+    "model.max_seq_len",
+    "pattern",
+)
 #: By fact, the keys of the config and the other facts that it follows from; where one of these is told, it is not.
 _CAUSES: dict[str, tuple[str, ...]] = {
     DATA: ("data",),
@@ -34,13 +42,13 @@ _CAUSES: dict[str, tuple[str, ...]] = {
     "validation_targets": _TOKENS,
     "test_targets": _TOKENS,
     "precision": ("trainer.precision",),
-    "code": (f"{FACTS}lightning_tx",),
+    "code": (f"{names.FACTS}lightning_tx",),
 }
 
 
 def as_keys(run: "RunRecord") -> dict[str, str]:
     """The facts of a run as keys beside those of its config, as ``facts.precision``."""
-    return {f"{FACTS}{fact}": brief(fact, value) for fact, value in run.facts.items()}
+    return {f"{names.FACTS}{fact}": brief(fact, value) for fact, value in run.facts.items()}
 
 
 def brief(fact: str, value: str) -> str:
@@ -50,18 +58,18 @@ def brief(fact: str, value: str) -> str:
 
 def is_fact(key: str) -> bool:
     """Whether a key is that of a fact."""
-    return key.startswith(FACTS)
+    return key.startswith(names.FACTS)
 
 
 def causes_among(key: str, keys: Collection[str]) -> list[str]:
     """Those of ``keys`` that a fact follows from; none for a key of the config."""
-    is_cause = below(_CAUSES.get(key.removeprefix(FACTS), ()) if is_fact(key) else ())
+    is_cause = below(_CAUSES.get(key.removeprefix(names.FACTS), ()) if is_fact(key) else ())
     return [other for other in keys if is_cause(other)]
 
 
 def is_of(factor: Factor, key: str) -> bool:
     """Whether a fact follows from what a factor varies: the digest of the tokenizer from ``tokenizer.vocab_size``."""
-    causes = _CAUSES.get(key.removeprefix(FACTS), ())
+    causes = _CAUSES.get(key.removeprefix(names.FACTS), ())
     return is_fact(key) and (bool(causes_among(key, factor.keys)) or any(factor.owns(cause) for cause in causes))
 
 
@@ -96,4 +104,4 @@ def unknown_beside(runs: Sequence["RunRecord"]) -> dict[str, int]:
     """Facts that some runs recorded and others, of before they were, did not: of how many each is not known."""
     facts = [run.facts for run in runs]
     missing = {fact: sum(fact not in own for own in facts) for fact in _ROOTS}
-    return {f"{FACTS}{fact}": count for fact, count in missing.items() if 0 < count < len(facts)}
+    return {f"{names.FACTS}{fact}": count for fact, count in missing.items() if 0 < count < len(facts)}

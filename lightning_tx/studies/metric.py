@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError, choices, nearest
-from lightning_tx.core.measure import BEST, LAST, LAST_TEST, TEST, Direction, Measure, measure_of, split
-from lightning_tx.tracking import tags
+from lightning_tx.core.measure import Direction, Measure, measure_of, split
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
@@ -70,7 +70,7 @@ def choose_metric(runs: Sequence["RunRecord"], asked: str | None = None, directi
 def on_test(metric: Metric) -> Metric | None:
     """The same on the test split: of the weights at the end of training, or of those that a run keeps."""
     prefix, base = split(metric.name)
-    test = {LAST: LAST_TEST, BEST: TEST}.get(prefix)
+    test = {names.LAST: names.LAST_TEST, names.BEST: names.TEST}.get(prefix)
     if test is None:
         return None
     measure = measure_of(f"{test}{base}", {base: metric.measure}) if metric.measure else None
@@ -78,7 +78,7 @@ def on_test(metric: Metric) -> Metric | None:
 
 
 def _own(runs: Sequence["RunRecord"]) -> tuple[str, str]:
-    named = list(dict.fromkeys(run.tags[tags.METRIC] for run in runs if tags.METRIC in run.tags))
+    named = list(dict.fromkeys(run.tags[names.METRIC] for run in runs if names.METRIC in run.tags))
     if not named:
         raise ConfigError("metric: the runs name no primary metric. Name one with --metric.")
     if len(named) == 1:
@@ -96,6 +96,6 @@ def _declared(name: str, runs: Sequence["RunRecord"]) -> Direction | None:
     """The direction of the primary metric of runs that were recorded before measures were, and of its relatives."""
     base = name.rpartition("/")[2]
     for run in runs:
-        if run.tags.get(tags.METRIC, "").rpartition("/")[2] == base and tags.DIRECTION in run.tags:
-            return "max" if run.tags[tags.DIRECTION] == "max" else "min"
+        if run.tags.get(names.METRIC, "").rpartition("/")[2] == base and names.DIRECTION in run.tags:
+            return "max" if run.tags[names.DIRECTION] == "max" else "min"
     return None

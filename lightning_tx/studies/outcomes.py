@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from lightning_tx.core import names
 from lightning_tx.studies.factors import Factor
 from lightning_tx.studies.formatting import listed
 from lightning_tx.studies.places import Place, latest_of_each_place, place_of
 from lightning_tx.studies.statistics import BETTER, EQUIVALENT, WORSE, Effect
-from lightning_tx.tracking import tags
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
@@ -32,7 +32,7 @@ def outcome_of(run: "RunRecord", metric: str) -> Outcome:
     if run.finished:
         # A finished run without the metric was asked for something that it does not measure.
         return "finished" if math.isfinite(run.metrics.get(metric, 0.0)) else "diverged"
-    reason = run.tags.get(tags.REASON, "").lower()
+    reason = run.tags.get(names.REASON, "").lower()
     if any(words in reason for words in _DIVERGED):
         return "diverged"
     outcomes: dict[str, Outcome] = {"FAILED": "failed", "KILLED": "killed"}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from lightning_tx.core import names
 from lightning_tx.studies.cell_model import SEED, VALUE
 from lightning_tx.studies.factors import Factor
-from lightning_tx.tracking import tags
 
 if TYPE_CHECKING:
     from lightning_tx.tracking.records import RunRecord
@@ -133,4 +133,4 @@ def reason_of(run: "RunRecord", metric: str) -> str:
         return f"{metric} is {run.metrics[metric]}" if metric in run.metrics else f"{metric} was not recorded"
     if run.status == "RUNNING":
         return "still running, or cut off"
-    return " ".join(run.tags.get(tags.REASON, f"{run.status.lower()}, no reason recorded").split())
+    return " ".join(run.tags.get(names.REASON, f"{run.status.lower()}, no reason recorded").split())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_tx.core import names
 from lightning_tx.data.batch import PairBatch
 from lightning_tx.decoding.base import Decoding
 from lightning_tx.decoding.generate import Generated, generate
@@ -126,11 +127,11 @@ class TranslationQuality(Metric):
             for name, scorer in (("bleu", bleu), ("chrf", chrf))
         }
         return {
-            "source.txt": _lines(sources),
-            "output.txt": _lines(outputs),
-            "reference.txt": _lines(references),
-            "scores.json": json.dumps(scores, indent=2) + "\n",
-            "sentences.md": self._table(sources, outputs, references),
+            names.SOURCES_FILE: _lines(sources),
+            names.OUTPUTS_FILE: _lines(outputs),
+            names.REFERENCES_FILE: _lines(references),
+            names.SCORES_FILE: json.dumps(scores, indent=2) + "\n",
+            names.SENTENCES_FILE: self._table(sources, outputs, references),
         }
 
     def _written(self, net: LanguageModel, sources: list[list[int]], examples: list[int]) -> list[str]:

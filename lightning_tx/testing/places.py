@@ -57,12 +57,3 @@ def context(
     positions = positions_in_rows(length, token_mask=token_mask, device=torch.device("cpu"))
     mask = Mask(q_positions=positions, k_positions=positions, causal=causal, k_token_mask=token_mask)
     return Context(mask=mask, rotate=rotate, bias=bias, token_mask_BT=token_mask, memory=memory)
-
-
-def randomise(module: nn.Module, seed: int = 0) -> None:
-    """Give every parameter values that nothing cancels out in, whatever it starts with."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.copy_(0.3 * noise + (1.0 if parameter.ndim == 1 else 0.0))

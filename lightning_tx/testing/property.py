@@ -89,8 +89,3 @@ def holds(
         return check
 
     return add
-
-
-def property_named(name: str) -> Property:
-    """The property of a name."""
-    return next(each for each in PROPERTIES if each.name == name)

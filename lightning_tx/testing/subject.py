@@ -29,7 +29,7 @@ from lightning_tx.testing.baseline import (
     with_dropout,
 )
 from lightning_tx.testing.results import NotApplicable
-from lightning_tx.testing.values import GENTLE, random_tokens, scramble
+from lightning_tx.testing.values import GENTLE, random_tokens, randomise
 
 CPU = torch.device("cpu")
 NO_ADAPTER: Config = {"name": "none"}
@@ -102,7 +102,7 @@ class Subject:
 
     def random_model(self, **changes: Any) -> Any:
         """A model in float64 and evaluation, every parameter random and none of them small."""
-        return scramble(self.build(**changes).double()).eval()
+        return randomise(self.build(**changes).double()).eval()
 
     @cached_property
     def model(self) -> Any:
@@ -124,7 +124,7 @@ class Subject:
 
     def gentle_copy(self) -> Any:
         """A model in training whose values are small enough that no softmax is saturated: everything has a gradient."""
-        return scramble(self.copy(), std=GENTLE).train()
+        return randomise(self.copy(), std=GENTLE).train()
 
     @cached_property
     def ids(self) -> Tensor:

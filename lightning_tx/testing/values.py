@@ -12,21 +12,29 @@ from lightning_tx.testing.results import Violation
 GENTLE = 0.2
 
 
-def scramble(model: nn.Module, std: float = 0.3) -> nn.Module:
+def randomise(module: nn.Module, std: float = 0.3, seed: int = 1) -> nn.Module:
     """Random values for every parameter, in place: around 1 for gains, and nothing small that stands alone.
 
     Parameters that start at zero hide what they do: a ReZero block and a LoRA are the identity at the start.
+
+    Args:
+        module: whose parameters are filled.
+        std: standard deviation of the values.
+        seed: of the values.
+
+    Returns:
+        The module.
     """
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for name, parameter in module.named_parameters():
             value = std * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             if parameter.numel() == 1:
                 value = value * 0.1 + 0.7
             elif parameter.ndim == 1 and name.endswith("weight"):
                 value = value + 1.0
             parameter.copy_(value)
-    return model
+    return module
 
 
 def random_tokens(*shape: int, vocab_size: int, seed: int, device: torch.device) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Self
 
 from tokenizers import Tokenizer as Backend
 
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.group import Group
 from lightning_tx.data.storage import digest_of_texts
@@ -35,7 +36,7 @@ class Tokenizer:
         try:
             self._backend = Backend.from_str(serialized)
         except Exception as error:  # the library raises nothing more precise
-            raise ConfigError(f"tokenizer: this is not the content of a tokenizer.json: {error}.") from error
+            raise ConfigError(f"tokenizer: this is not the content of a {names.TOKENIZER_FILE}: {error}.") from error
         # Not part of the file: without it the text "<eos>" would become the special token.
         self._backend.encode_special_tokens = True
         self.pad_id, self.bos_id, self.eos_id, self.unk_id = map(self.id_of, SPECIAL_TOKENS)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from lightning_tx.core.errors import ConfigError
 from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
 
 if TYPE_CHECKING:
@@ -34,20 +33,16 @@ _REFUSALS = frozenset(
 )
 
 
-def check_uri(uri: str) -> None:
-    """Refuse a tracking uri that the tracking cannot work with.
-
-    Raises:
-        ConfigError: naming the uri and the kinds there are.
-    """
+def is_known(uri: str) -> bool:
+    """Whether a uri names a database or a server that MLflow can record to."""
     parts = urlsplit(uri)
-    scheme = parts.scheme.partition("+")[0]
-    if scheme not in (*SERVERS, *DATABASES) or not (parts.netloc or parts.path.strip("/")):
-        raise ConfigError(
-            f"tracking.uri: {uri!r} is not a database or server of MLflow. Choices: null (SQLite below the run "
-            f"folder), {', '.join(f'{known}://...' for known in (*SERVERS, *DATABASES))}. "
-            "Plain folders are no longer a store of MLflow."
-        )
+    return parts.scheme.partition("+")[0] in (*SERVERS, *DATABASES) and bool(parts.netloc or parts.path.strip("/"))
+
+
+def kinds() -> str:
+    """What a uri can be, for a message."""
+    known = ", ".join(f"{scheme}://..." for scheme in (*SERVERS, *DATABASES))
+    return f"null (SQLite below the run folder), {known}. Plain folders are no longer a store of MLflow"
 
 
 def is_server(uri: str) -> bool:
@@ -90,7 +85,7 @@ def check_reachable(uri: str, timeout_seconds: float) -> None:
         return  # somebody is there; whether the certificate is accepted is for MLflow's own settings to say
     except requests.exceptions.RequestException as error:
         raise StoreUnavailable(
-            f"tracking.uri: no MLflow server answers at {_public(uri)} ({type(error).__name__}). Start it "
+            f"tracking.uri: no MLflow server answers at {public(uri)} ({type(error).__name__}). Start it "
             "(mlflow server), correct the uri, or leave it null to record in SQLite below the run folder."
         ) from error
 
@@ -109,10 +104,10 @@ def translated(uri: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         kind = TrackingError if error.error_code in _REFUSALS else StoreUnavailable
-        raise kind(f"The tracking store {_public(uri)} answers: {error}") from error
+        raise kind(f"The tracking store {public(uri)} answers: {error}") from error
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(
-            f"The tracking store {_public(uri)} cannot be used: {type(error).__name__}: {error}"
+            f"The tracking store {public(uri)} cannot be used: {type(error).__name__}: {error}"
         ) from error
 
 
@@ -132,7 +127,7 @@ def quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _public(uri: str) -> str:
-    """The uri without user and password."""
+def public(uri: str) -> str:
+    """The uri without user and password, for a message."""
     user = urlsplit(uri).netloc.rpartition("@")[0]
     return uri.replace(f"{user}@", "", 1) if user else uri

@@ -10,7 +10,7 @@ class Interrupted(SystemExit):
     """The process was asked to stop. Leaves it with 128 + the signal's number: 143 for SIGTERM, 130 for Ctrl-C.
 
     A ``SystemExit``, so that neither Lightning, which turns a ``KeyboardInterrupt`` into exit code 1, nor Hydra, which
-    goes on to a sweep's next job after an ordinary exception, stands in its way.
+    goes on to a sweep's next run after an ordinary exception, stands in its way.
 
     Args:
         signum: the signal.

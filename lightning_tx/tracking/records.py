@@ -4,10 +4,13 @@ import math
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+from lightning_tx.core import names
 from lightning_tx.core.measure import Measure, from_text
-from lightning_tx.tracking import tags as names
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -71,6 +74,14 @@ class RunRecord:
     def measures(self) -> dict[str, Measure]:
         """What the task's metrics measure, by name; empty for a run that recorded none."""
         return from_text(self.tags[names.MEASURES]) if names.MEASURES in self.tags else {}
+
+    @property
+    def artifact_folder(self) -> Path | None:
+        """The folder of its artifacts on this machine; None where they lie elsewhere, as with a server."""
+        parts = urlsplit(self.artifact_uri)
+        if parts.scheme == "file":
+            return Path(url2pathname(parts.path))
+        return Path(self.artifact_uri) if self.artifact_uri and not parts.scheme else None
 
 
 def record_of(run: "Run") -> RunRecord:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lightning_tx.tracking import tags as names
+from lightning_tx.core import names
 from lightning_tx.tracking.client import is_server
 from lightning_tx.tracking.code import code_state
 from lightning_tx.tracking.environment import environment
@@ -20,9 +20,9 @@ from lightning_tx.tracking.locks import RunLock
 from lightning_tx.tracking.outcome import Outcome, outcome_of
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.sender import MetricSender
-from lightning_tx.tracking.store import Store, as_json
+from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
-from lightning_tx.tracking.values import flatten, text
+from lightning_tx.tracking.values import as_json, flatten, text
 
 log = logging.getLogger(__name__)
 
@@ -215,8 +215,8 @@ class TrackedRun:
             on_nonfinite=self._note_nonfinite,
             recorded=recorded,
             folder=self.folder,
-            flush_seconds=self.store.flush_seconds,
-            patience_seconds=self.store.patience_seconds,
+            flush_seconds=self.store.options.flush_seconds,
+            patience_seconds=self.store.options.patience_seconds,
         )
         if earlier is not None:
             self._take_up(earlier)

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_tx.tracking.errors import StoreUnavailable, TrackingError, UnsentMetrics
-from lightning_tx.tracking.store import Point
-from lightning_tx.tracking.values import METRICS_PER_CALL, check_metric_name
+from lightning_tx.tracking.values import METRICS_PER_CALL, Point, check_metric_name
 
 log = logging.getLogger(__name__)
 

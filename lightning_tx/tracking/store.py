@@ -1,4 +1,4 @@
-"""The store: one MLflow database or server, and the folder of the runs' own files beside it."""
+"""The store: one experiment of an MLflow database or server, and the folder of the runs' own files beside it."""
 
 import json
 import shutil
@@ -6,58 +6,183 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.group import Group
-from lightning_tx.tracking import sqlite
-from lightning_tx.tracking.client import check_reachable, check_uri, configure, connect, is_server, quiet, translated
-from lightning_tx.tracking.locks import locked
-from lightning_tx.tracking.reader import StoreReader
-from lightning_tx.tracking.values import MAX_TAG, METRICS_PER_CALL, PARAMS_PER_CALL, cut, fit_params
+from lightning_tx.core import names
+from lightning_tx.core.errors import choices
+from lightning_tx.tracking.client import translated
+from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
+from lightning_tx.tracking.experiment import get_experiment, lock_of, open_experiment
+from lightning_tx.tracking.options import TrackingOptions
+from lightning_tx.tracking.records import RunRecord, record_of, restored
+from lightning_tx.tracking.search import search
+from lightning_tx.tracking.values import (
+    MAX_TAG,
+    METRICS_PER_CALL,
+    PARAMS_PER_CALL,
+    Point,
+    as_json,
+    batches,
+    cut,
+    fit_params,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-#: An answer from a server that lives; long calls may take ``timeout_seconds``.
-_REACH_SECONDS = 10
+_DEFAULTS = TrackingOptions()
 
 
-class Point(NamedTuple):
-    """One value of one metric; ``timestamp`` in milliseconds since 1970."""
-
-    key: str
-    value: float
-    timestamp: int
-    step: int
-
-
-class Store(StoreReader):
+class Store:
     """Reads and writes runs through one ``MlflowClient``; never MLflow's fluent functions and their global run.
 
-    Made by ``Mlflow.open``. Every method raises ``StoreUnavailable`` when the store does not answer and
-    ``TrackingError`` when it refuses.
+    Opened by ``Store.open`` to write and by ``Store.get`` to read. Every method raises ``StoreUnavailable`` when the
+    store does not answer and ``TrackingError`` when it refuses.
+
+    Attributes:
+        client: MLflow's client.
+        uri: where the runs are recorded.
+        root: the folder of the runs' own files, absolute.
+        experiment_id: the MLflow experiment that holds all of it.
+        options: as it was opened.
     """
 
-    def __init__(
-        self,
-        client: "MlflowClient",
-        uri: str,
-        root: Path,
-        experiment_id: str,
-        *,
-        flush_seconds: float,
-        patience_seconds: float,
-    ) -> None:
-        super().__init__(client, uri, root, experiment_id)
-        self.flush_seconds = flush_seconds
-        self.patience_seconds = patience_seconds
+    def __init__(self, client: "MlflowClient", root: Path, experiment_id: str, options: TrackingOptions) -> None:
+        self.client = client
+        self.uri = options.uri_for(root)
+        self.root = root
+        self.experiment_id = experiment_id
+        self.options = options
+
+    @classmethod
+    def open(cls, root: Path, options: TrackingOptions = _DEFAULTS) -> "Store":
+        """The store, created on first use; safe when several processes open a new one at once.
+
+        Args:
+            root: the folder of everything that runs write; the default database and artifacts lie in it.
+            options: where and how runs are recorded.
+
+        Raises:
+            ConfigError: the folder cannot be written, or the MLflow experiment was deleted.
+            StoreUnavailable: the database or server does not answer, or has the schema of another MLflow version.
+        """
+        client, experiment_id = open_experiment(root.absolute(), options)
+        return cls(client, root.absolute(), experiment_id, options)
+
+    @classmethod
+    def get(cls, root: Path, options: TrackingOptions = _DEFAULTS) -> "Store":
+        """The store as it is, to read from: neither a database nor an experiment is created.
+
+        Args:
+            root: the folder of everything that runs write.
+            options: where runs are recorded.
+
+        Raises:
+            ConfigError: nothing is recorded there, or there is no such MLflow experiment: the message lists them.
+            StoreUnavailable: as for ``open``.
+        """
+        client, experiment_id = get_experiment(root.absolute(), options)
+        return cls(client, root.absolute(), experiment_id, options)
 
     def lock(self) -> AbstractContextManager[None]:
         """The lock around "look whether it exists, else create it", between all processes that share the store."""
-        return locked(_lock_file(self.uri, self.root))
+        return lock_of(self.uri, self.root)
+
+    def folder(self, run_id: str) -> Path:
+        """The run's own folder, for its checkpoints and its lock."""
+        return self.root / "runs" / run_id
+
+    def run(self, run_id: str) -> RunRecord:
+        """One run.
+
+        Raises:
+            TrackingError: there is no such run.
+        """
+        with translated(self.uri):
+            return record_of(self.client.get_run(run_id))
+
+    def runs(self, study: str | None = None) -> list[RunRecord]:
+        """The runs of a study, or all runs, oldest first; parents, and runs deleted in the UI, are left out."""
+        return self._tagged({names.KIND: names.RUN} | ({} if study is None else {names.STUDY: study}))
+
+    def find(self, identity: str, study: str | None) -> RunRecord | None:
+        """The run of this identity in this study (None: among the runs without one).
+
+        Where there are several, one that finished, else the newest.
+        """
+        same = self._tagged({names.KIND: names.RUN, names.IDENTITY: identity})
+        candidates = [record for record in same if record.study == study]
+        finished = [record for record in candidates if record.finished]
+        return (finished or candidates or [None])[-1]
+
+    def studies(self) -> list[RunRecord]:
+        """The parent runs of all studies, the one that was opened last first."""
+        parents = self._tagged({names.KIND: names.STUDY_KIND})
+        return sorted(parents, key=lambda record: record.tags[names.OPENED], reverse=True)
+
+    def study(self, name: str) -> RunRecord | None:
+        """The parent run of the study of this name."""
+        parents = self._tagged({names.KIND: names.STUDY_KIND, names.STUDY: name})
+        return parents[0] if parents else None
+
+    def history(self, run_id: str, key: str) -> list[tuple[int, float]]:
+        """Every recorded ``(step, value)`` of one metric, in the order of the steps; empty for an unknown one."""
+        with translated(self.uri):
+            points = self.client.get_metric_history(run_id, key)
+        ordered = sorted(points, key=lambda point: (point.step, point.timestamp))
+        return [(point.step, restored(point.value)) for point in ordered]
+
+    def config(self, run: RunRecord | str) -> dict[str, Any]:
+        """The full resolved config that a run, or the run of an id, was started with.
+
+        Raises:
+            TrackingError: there is no such run, or it recorded none.
+        """
+        record = self.run(run) if isinstance(run, str) else run
+        return json.loads(self._artifact(record, names.CONFIG_FILE).read_text(encoding="utf-8"))
+
+    def configs(self, runs: Iterable[RunRecord]) -> dict[str, dict[str, Any]]:
+        """The configs of many runs by their ids; those that recorded none that can be read are left out."""
+        found = {}
+        for run in runs:
+            try:
+                found[run.run_id] = self.config(run)
+            except StoreUnavailable:
+                raise
+            except (TrackingError, json.JSONDecodeError):
+                continue
+        return found
+
+    def artifacts(self, run_id: str, folder: str = "") -> list[str]:
+        """The names of the run's artifacts directly below ``folder``, sorted."""
+        with translated(self.uri):
+            return sorted(item.path for item in self.client.list_artifacts(run_id, folder or None))
+
+    def artifact_path(self, run_id: str, name: str) -> Path:
+        """A local path of one artifact: where it lies, or a copy fetched from the server.
+
+        Raises:
+            TrackingError: there is no such run or no such artifact; the message lists those there are.
+        """
+        return self._artifact(self.run(run_id), name)
+
+    def _artifact(self, run: RunRecord, name: str) -> Path:
+        place = run.artifact_folder
+        if place is not None:
+            path = place / name
+            if path.exists():
+                return path
+        elif name in self.artifacts(run.run_id, name.rpartition("/")[0]):
+            target = self.folder(run.run_id) / "artifacts"
+            target.mkdir(parents=True, exist_ok=True)
+            with translated(self.uri):
+                return Path(self.client.download_artifacts(run.run_id, name, str(target)))
+        there = choices(self.artifacts(run.run_id))
+        raise TrackingError(f"Run {run.run_id} has no artifact {name!r}. There are: {there}.")
+
+    def _tagged(self, tags: Mapping[str, str]) -> list[RunRecord]:
+        with translated(self.uri):
+            return search(self.client, self.experiment_id, tags)
 
     def create_run(self, name: str, tags: Mapping[str, str]) -> str:
         """Create a run with the status RUNNING; returns its id."""
@@ -81,7 +206,7 @@ class Store(StoreReader):
 
         fitted = [RunTag(key, cut(value, MAX_TAG)) for key, value in tags.items()]
         with translated(self.uri):
-            for batch in _batches(fitted, PARAMS_PER_CALL):
+            for batch in batches(fitted, PARAMS_PER_CALL):
                 self.client.log_batch(run_id, tags=batch, synchronous=True)
 
     def set_experiment_tag(self, key: str, value: str) -> None:
@@ -106,7 +231,7 @@ class Store(StoreReader):
         with translated(self.uri):
             recorded = self.client.get_run(run_id).data.params
             missing = [Param(key, value) for key, value in fitted.items() if key not in recorded]
-            for batch in _batches(missing, PARAMS_PER_CALL):
+            for batch in batches(missing, PARAMS_PER_CALL):
                 self.client.log_batch(run_id, params=batch, synchronous=True)
         return {key: (recorded[key], value) for key, value in fitted.items() if recorded.get(key, value) != value}
 
@@ -116,7 +241,7 @@ class Store(StoreReader):
 
         metrics = [Metric(point.key, point.value, point.timestamp, point.step) for point in points]
         with translated(self.uri):
-            for batch in _batches(metrics, METRICS_PER_CALL):
+            for batch in batches(metrics, METRICS_PER_CALL):
                 self.client.log_batch(run_id, metrics=batch, synchronous=True)
 
     def recorded_steps(self, run_id: str) -> set[tuple[str, int]]:
@@ -151,105 +276,3 @@ class Store(StoreReader):
             if path.name != file_name:  # MLflow keeps the name that a file has
                 path = Path(shutil.copyfile(path, Path(scratch, file_name)))
             self.client.log_artifact(run_id, str(path), folder or None)
-
-
-class Mlflow:
-    """Runs recorded in MLflow: an SQLite file below the run folder, another database, or a server.
-
-    Source: https://mlflow.org/docs/latest/ml/tracking
-
-    Args:
-        root: the folder of everything that runs write; the default database and artifacts lie in it.
-        uri: where to record: null for SQLite below ``root``, else sqlite:///, postgresql://, http://, ...
-        experiment_name: MLflow's own word for the collection that holds all runs and studies.
-        flush_seconds: metrics are sent at least this often while a run trains.
-        patience_seconds: how long a store that stopped answering is waited for before a run ends with an error.
-        timeout_seconds: how long a server may take to answer one call.
-        max_retries: how often one call to a server is repeated, with growing pauses.
-    """
-
-    def __init__(
-        self,
-        root: Path = Path("multirun"),
-        *,
-        uri: str | None = None,
-        experiment_name: Annotated[str, Field(min_length=1, max_length=250)] = "lightning_tx",
-        flush_seconds: Annotated[float, Field(gt=0)] = 5.0,
-        patience_seconds: Annotated[float, Field(ge=0)] = 60.0,
-        timeout_seconds: Annotated[int, Field(gt=0)] = 30,
-        max_retries: Annotated[int, Field(ge=0, le=10)] = 2,
-    ) -> None:
-        if uri is not None:
-            check_uri(uri)
-        self.root = root.absolute()
-        self.uri = sqlite.uri_of(self.root / "mlflow.db") if uri is None else sqlite.absolute(uri)
-        self.experiment_name = experiment_name
-        self.flush_seconds = flush_seconds
-        self.patience_seconds = patience_seconds
-        self.timeout_seconds = timeout_seconds
-        self.max_retries = max_retries
-
-    def open(self) -> Store:
-        """The store, created on first use; safe when several processes open a new one at once.
-
-        Raises:
-            ConfigError: the folder cannot be written, or the MLflow experiment was deleted.
-            StoreUnavailable: the database or server does not answer, or has the schema of another MLflow version.
-        """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"tracking: {str(self.root)!r} cannot be used as the run folder: {error}.") from error
-        configure(timeout_seconds=self.timeout_seconds, max_retries=self.max_retries)
-        check_reachable(self.uri, min(self.timeout_seconds, _REACH_SECONDS))
-        with locked(_lock_file(self.uri, self.root)), quiet(), translated(self.uri):
-            client = connect(self.uri)
-            experiment_id = self._experiment(client)
-        return Store(
-            client,
-            self.uri,
-            self.root,
-            experiment_id,
-            flush_seconds=self.flush_seconds,
-            patience_seconds=self.patience_seconds,
-        )
-
-    def _experiment(self, client: Any) -> str:
-        artifacts = (self.root / "artifacts").as_uri()
-        experiment = client.get_experiment_by_name(self.experiment_name)
-        database = sqlite.path_of(self.uri)
-        if database is not None:
-            sqlite.write_ahead(database)
-        if experiment is None:
-            # A server has its own place for artifacts.
-            location = None if is_server(self.uri) else artifacts
-            # By this tag the UI shows runs and not traces of language model applications.
-            kind = {"mlflow.experimentKind": "custom_model_development"}
-            return client.create_experiment(self.experiment_name, artifact_location=location, tags=kind)
-        if experiment.lifecycle_stage != "active":
-            raise ConfigError(
-                f"tracking.experiment_name: {self.experiment_name!r} was deleted in MLflow. Restore it "
-                f"(mlflow experiments restore --experiment-id {experiment.experiment_id}) or choose another name."
-            )
-        if database is not None and database.parent == self.root and experiment.artifact_location != artifacts:
-            sqlite.move_artifacts(database, experiment.experiment_id, experiment.artifact_location, artifacts)
-        return experiment.experiment_id
-
-
-def as_json(content: Any) -> str:
-    """Plain values as the text of a file."""
-    return json.dumps(content, indent=2, default=str, ensure_ascii=False) + "\n"
-
-
-def _lock_file(uri: str, root: Path) -> Path:
-    # Beside the database, so that processes with other run folders but the same database exclude each other too.
-    database = sqlite.path_of(uri)
-    return root / "tracking.lock" if database is None else database.with_name(f"{database.name}.lock")
-
-
-def _batches(items: list[Any], size: int) -> Iterable[list[Any]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
-TRACKING = Group("tracking", Mlflow, __package__, gives=("root",))
-TRACKING.register("mlflow")(Mlflow)

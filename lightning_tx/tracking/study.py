@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.core.margin import Margin
-from lightning_tx.tracking import tags as names
-from lightning_tx.tracking.reader import searchable
 from lightning_tx.tracking.records import RunRecord
+from lightning_tx.tracking.search import searchable
 from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.values import MAX_KEY, MAX_TAG
 

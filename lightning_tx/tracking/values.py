@@ -4,9 +4,10 @@ import json
 import logging
 import posixpath
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
+from lightning_tx.core import names
 from lightning_tx.tracking.errors import TrackingError
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,15 @@ METRICS_PER_CALL = 1000
 
 _ELLIPSIS = "..."
 _REFUSED = re.compile(r"[^/\w.\- ]")
+
+
+class Point(NamedTuple):
+    """One value of one metric; ``timestamp`` in milliseconds since 1970."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -39,6 +49,16 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def text(value: Any) -> str:
     """A plain value as text."""
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def as_json(content: Any) -> str:
+    """Plain values as the text of a file."""
+    return json.dumps(content, indent=2, default=str, ensure_ascii=False) + "\n"
+
+
+def batches(items: list[Any], size: int) -> Iterable[list[Any]]:
+    """The items in lists of ``size``, the last of what is left."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def fit_params(params: Mapping[str, str]) -> dict[str, str]:
@@ -74,4 +94,4 @@ def check_metric_name(key: str) -> None:
             "Allowed: letters, digits, underscore, dash, period, space, slash."
         )
     if posixpath.normpath(key) != key or key.startswith(("/", "..")) or key == ".":
-        raise TrackingError(f"metric {key!r}: the name must be a plain relative path such as 'train/loss'.")
+        raise TrackingError(f"metric {key!r}: the name must be a plain relative path such as '{names.TRAIN}loss'.")

@@ -4,11 +4,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from lightning_tx.tracking import tags as names
+from lightning_tx.core import names
 from lightning_tx.tracking.store import Store
 
-#: MLflow's own name for the tag of an experiment that holds a shared view; the UI reads it by key.
-SHARED_VIEW = "mlflow.sharedViewState."
 #: Pixels; MLflow's own width cuts off ``ablation.positions``.
 COLUMN_WIDTH = 140
 
@@ -37,5 +35,5 @@ def share_view(store: Store, study: str, params: Sequence[str], metrics: Sequenc
         "columnOrder": columns,
         "columnWidths": dict.fromkeys(columns, COLUMN_WIDTH),
     }
-    store.set_experiment_tag(f"{SHARED_VIEW}{key}", json.dumps(state))
+    store.set_experiment_tag(f"{names.SHARED_VIEW}{key}", json.dumps(state))
     return f"#/experiments/{store.experiment_id}/runs?viewStateShareKey={key}&workflowType=machine_learning"

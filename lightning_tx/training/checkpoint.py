@@ -10,6 +10,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from lightning_tx.core import names
 from lightning_tx.model.weights import save_weights
 from lightning_tx.training.module import TrainingModule
 
@@ -77,7 +78,9 @@ class Checkpoints(pl.Callback):
         """Keep the weights if they are the best so far; end training if it is long ago that they were."""
         assert isinstance(pl_module, TrainingModule)
         found = {
-            name.removeprefix("val/"): value for name, value in pl_module.latest.items() if name.startswith("val/")
+            name.removeprefix(names.VALIDATION): value
+            for name, value in pl_module.latest.items()
+            if name.startswith(names.VALIDATION)
         }
         self.latest = [*self.latest, found][-self.final_validations :]
         if self.average is not None:

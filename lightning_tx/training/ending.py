@@ -7,7 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from lightning_tx.core import measure
+from lightning_tx.core import names
 from lightning_tx.model.weights import load_mean, load_weights
 from lightning_tx.training.checkpoint import BEST, Checkpoints, snapshots
 from lightning_tx.training.module import Judgement, TrainingModule
@@ -54,18 +54,18 @@ def conclude(
         load_weights(module.net, checkpoints.folder / BEST)
         kept, kept_test = judge("validation"), judge("test")
     numbers = {
-        measure.LAST: {**(last.numbers if last else validated), "step": steps},
-        measure.LAST_TEST: last_test.numbers if last_test else {},
-        measure.BEST: {**(kept.numbers if kept else best), "step": best["step"]},
-        measure.TEST: kept_test.numbers if kept_test else {},
+        names.LAST: {**(last.numbers if last else validated), "step": steps},
+        names.LAST_TEST: last_test.numbers if last_test else {},
+        names.BEST: {**(kept.numbers if kept else best), "step": best["step"]},
+        names.TEST: kept_test.numbers if kept_test else {},
     }
     if averaged:
-        del numbers[measure.BEST]["step"]
+        del numbers[names.BEST]["step"]
     module.record({f"{prefix}{name}": float(value) for prefix, each in numbers.items() for name, value in each.items()})
-    for prefix, judgement in ((measure.BEST, kept), (measure.TEST, kept_test)):
+    for prefix, judgement in ((names.BEST, kept), (names.TEST, kept_test)):
         if judgement is not None:
             module.files |= {f"{prefix}{name}": text for name, text in judgement.files.items()}
-            module.record({f"decoding/{prefix}{name}": value for name, value in judgement.timing.items()})
+            module.record({f"{names.DECODING}{prefix}{name}": value for name, value in judgement.timing.items()})
 
 
 def _finite(module: TrainingModule) -> bool:

@@ -10,16 +10,13 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
-from lightning_tx.core import measure
+from lightning_tx.core import names
 from lightning_tx.model.weights import save_weights
 from lightning_tx.training.checkpoint import LAST, Checkpoints, steps_done
 from lightning_tx.training.ending import conclude
 from lightning_tx.training.module import TrainingModule
 from lightning_tx.training.options import TrainerOptions
 from lightning_tx.training.stream import Stream, loader_of
-
-#: The weights that a run ends with.
-FINAL = "model.safetensors"
 
 #: What Lightning has to say about choices that are made here on purpose.
 EXPECTED_WARNINGS = (
@@ -101,8 +98,8 @@ def fit(
         if trainer.global_step % options.val_every:
             trainer.validate(module, loader_of(validation), verbose=False)
         conclude(trainer, module, checkpoints, {"validation": validation, "test": test})
-    save_weights(module.net, folder / FINAL)
-    judged = (measure.LAST, measure.LAST_TEST, measure.BEST, measure.TEST)
+    save_weights(module.net, folder / names.WEIGHTS_FILE)
+    judged = (names.LAST, names.LAST_TEST, names.BEST, names.TEST)
     return {name: value for name, value in module.latest.items() if name.startswith(judged)}
 
 

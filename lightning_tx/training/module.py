@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import Metric
 
+from lightning_tx.core import names
 from lightning_tx.core.context import Mean, Sublayer
 from lightning_tx.schedule.base import Schedule
 from lightning_tx.task.base import Task, WithOutputs, WithTargets
@@ -131,8 +132,8 @@ class TrainingModule(pl.LightningModule):
             point = self._curve.point()
             self._targets_timed += point.pop("targets")
             point["lr"] = self._schedule(step)
-            point["tokens_per_second"] = self._targets_timed / self._stopwatch.seconds
-            self.record({f"train/{name}": value for name, value in point.items()})
+            speed = {names.TOKENS_PER_SECOND: self._targets_timed / self._stopwatch.seconds}
+            self.record({f"{names.TRAIN}{name}": value for name, value in point.items()} | speed)
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
         """Add a batch to the validation metric."""
@@ -144,7 +145,7 @@ class TrainingModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Report the validation metric under ``val/``."""
-        self.record({f"val/{name}": value for name, value in self._numbers("val").items()})
+        self.record({f"{names.VALIDATION}{name}": value for name, value in self._numbers("val").items()})
 
     def on_test_epoch_end(self) -> None:
         """Keep what the metric that was asked for has found; whoever asked reports it."""
@@ -170,9 +171,9 @@ class TrainingModule(pl.LightningModule):
         self._stopwatch.stop()
         self.record(
             {
-                "train/tokens": self._targets_timed + self._curve.targets,
-                "train/positions": self._positions,
-                "time/train_seconds": self._stopwatch.seconds,
+                names.TRAINED_TOKENS: self._targets_timed + self._curve.targets,
+                names.TRAINED_POSITIONS: self._positions,
+                names.TRAIN_SECONDS: self._stopwatch.seconds,
             }
         )
 

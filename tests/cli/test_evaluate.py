@@ -17,7 +17,7 @@ from lightning_tx.decoding.generate import generate
 from lightning_tx.decoding.greedy import Greedy
 from lightning_tx.runs.evaluation import label_of
 from lightning_tx.runs.loading import load_run
-from lightning_tx.tracking.store import Mlflow, Store
+from lightning_tx.tracking.store import Store
 from tests.cli.test_generate import TRANSLATION, trained
 from tests.tiny import tiny_config
 
@@ -52,7 +52,7 @@ def ltx(recorded, capsys):
 
 @pytest.fixture
 def store(recorded) -> Store:
-    return Mlflow(recorded[0]).open()
+    return Store.open(recorded[0])
 
 
 def test_a_repeated_evaluation_adds_a_point_and_replaces_nothing(ltx, recorded, store) -> None:
@@ -154,7 +154,7 @@ def test_bad_input_is_one_error_and_nothing_is_recorded(ltx, recorded, store, na
 
 
 def test_last_is_the_newest_run_that_finished(root) -> None:
-    store = Mlflow(root).open()
+    store = Store.open(root)
     with pytest.raises(ConfigError, match=r"no run in .* is finished"):
         find_run(store, "last")
     runs = [store.create_run(name, {"ltx.kind": "run"}) for name in ("first", "second", "third")]

@@ -19,7 +19,7 @@ from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.loading import LoadedRun, load_run
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
-from lightning_tx.tracking.store import Mlflow
+from lightning_tx.tracking.store import Store
 from tests.tiny import tiny_config
 
 TRANSLATION = [
@@ -92,15 +92,15 @@ def ltx(store, capsys, monkeypatch):
 @torch.no_grad()
 def one_by_one(loaded: LoadedRun, text: str, limit: int) -> str:
     """Greedy decoding in the plainest way: one text, no cache, the whole sequence again for each token."""
-    tokenizer, net = loaded.tokenizer, loaded.model
+    tokenizer, model = loaded.tokenizer, loaded.model
     given = tokenizer.encode(text)
     written: list[int] = []
     while len(written) < limit:
-        if net.num_inputs == 2:
-            states = net(torch.tensor([[*given, tokenizer.eos_id]]), torch.tensor([[tokenizer.bos_id, *written]])).x
+        if model.num_inputs == 2:
+            states = model(torch.tensor([[*given, tokenizer.eos_id]]), torch.tensor([[tokenizer.bos_id, *written]])).x
         else:
-            states = net(torch.tensor([[tokenizer.bos_id, *given, *written]])).x
-        scores = net.logits(states[0, -1])[: tokenizer.vocab_size]
+            states = model(torch.tensor([[tokenizer.bos_id, *given, *written]])).x
+        scores = model.logits(states[0, -1])[: tokenizer.vocab_size]
         scores[[tokenizer.bos_id, tokenizer.pad_id]] = float("-inf")
         written.append(int(scores.argmax()))
         if written[-1] == tokenizer.eos_id:
@@ -249,7 +249,7 @@ def test_a_run_with_other_or_without_files_is_refused(store, tmp_path, file, wor
     root, runs = store
     copy = tmp_path / "multirun"
     shutil.copytree(root, copy, ignore=shutil.ignore_patterns("cache", "runs"))
-    path = Mlflow(copy).open().artifact_path(runs["translator"], file)
+    path = Store.open(copy).artifact_path(runs["translator"], file)
     assert path.is_relative_to(copy)
     if file == "tokenizer.json":
         path.write_text(path.read_text().replace('"<unk>"', '"<unk>" '))
@@ -265,7 +265,7 @@ def test_weights_of_another_run_are_refused(store, tmp_path) -> None:
     copy = tmp_path / "multirun"
     shutil.copytree(root, copy, ignore=shutil.ignore_patterns("cache", "runs"))
     ours, theirs = (
-        Mlflow(copy).open().artifact_path(runs[name], "model.safetensors") for name in ("translator", "decoder")
+        Store.open(copy).artifact_path(runs[name], "model.safetensors") for name in ("translator", "decoder")
     )
     shutil.copyfile(theirs, ours)
     with pytest.raises(ConfigError, match="weights of another model"):

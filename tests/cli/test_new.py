@@ -15,7 +15,7 @@ from lightning_tx.core.schema import options_of
 from lightning_tx.groups import GROUPS
 from lightning_tx.runs import plugin_files
 from lightning_tx.runs.plugin_files import load_files
-from lightning_tx.tracking.store import Mlflow
+from lightning_tx.tracking.store import Store
 from tests.tiny import tiny_overrides
 
 #: Lines of the files that a component costs; what a screen shows.
@@ -79,7 +79,7 @@ def test_all_of_them_train_in_one_model(root: Path, text: Path, folder: Path, ca
     choices = [f"{template}=own_{template}" for template in chosen]
     small = ["trainer.max_steps=2", "trainer.val_every=2", "model.num_heads=4", f"plugins=[{listed}]"]
     assert main(["train", *tiny_overrides(root, text), *choices, *small]) == 0, capsys.readouterr()
-    (run,) = Mlflow(root).open().runs()
+    (run,) = Store.open(root).runs()
     assert run.params["optimizer.plugin_digest"] != run.params["norm.plugin_digest"]
 
 
@@ -110,7 +110,6 @@ def test_a_package_has_what_pip_and_the_command_line_look_for(folder: Path, caps
     [
         (["norms", "own"], ["GROUP", "'norms'", "Did you mean 'norm'?", "feed_forward"]),
         (["model", "own"], ["GROUP", "'model' has no template", "LanguageModel"]),
-        (["tracking", "own"], ["GROUP", "MLflow"]),
         (["norm", "OwnNorm"], ["NAME", "'OwnNorm'", "Perhaps 'own_norm'?"]),
         (["norm", "own-norm"], ["NAME", "Perhaps 'own_norm'?"]),
         (["norm", "2d"], ["NAME", "'2d'"]),

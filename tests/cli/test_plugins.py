@@ -18,7 +18,7 @@ from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.loading import load_run
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
-from lightning_tx.tracking.store import Mlflow
+from lightning_tx.tracking.store import Store
 from tests.tiny import tiny_config, tiny_overrides
 
 SOURCE = """
@@ -79,7 +79,7 @@ def ltx(own: Path, root: Path, text: Path, capsys: pytest.CaptureFixture[str]) -
 def test_a_listed_file_is_trained_recorded_and_used_again_only_where_it_is_listed(ltx: Ltx, own, root) -> None:
     code, out, err = ltx("train", LISTED, "feed_forward=reglu", "positions=learned")
     assert code == 0 and "plugins" not in out, err
-    store = Mlflow(root).open()
+    store = Store.open(root)
     (run,) = store.runs()
     (file,) = plugin_files.loaded()
     assert run.params["feed_forward.plugin_digest"] == file.digest and "plugins" not in run.choices
@@ -107,7 +107,7 @@ def test_a_listed_file_is_trained_recorded_and_used_again_only_where_it_is_liste
 
 def test_a_run_that_only_lists_a_file_needs_none(ltx: Ltx, root) -> None:
     assert ltx("train", LISTED, "positions=learned")[0] == 0
-    (run,) = Mlflow(root).open().runs()
+    (run,) = Store.open(root).runs()
     assert not any(key.endswith("plugin_digest") for key in run.params)
     assert ltx("generate", "last", "3 and 4", "--max-new-tokens=2")[0] == 0
 
@@ -124,7 +124,7 @@ def test_an_edited_file_is_trained_anew_and_the_report_tells_the_versions_apart(
     (own / "reglu.py").write_text(SOURCE.replace("x.relu()", "x.relu().sqrt()"))
     code, out, _ = ltx("train", *sweep)
     assert code == 0 and out.count("finished before") == 1 and "Changed without being swept" not in out
-    runs = Mlflow(root).open().runs()
+    runs = Store.open(root).runs()
     versions = {run.params.get("feed_forward.plugin_digest", "")[:8] for run in runs}
     assert len(runs) == len(versions) == 3
     assert all(f"plugin_digest={version}" in out for version in versions - {""})
@@ -168,7 +168,7 @@ def test_a_config_of_the_users_lists_the_file_beside_it(ltx: Ltx, own, root) -> 
     sweep = ("-m", "--config-dir", "own/conf", "experiment=mine", "positions=none,rope")
     code, _, err = ltx("train", *sweep)
     assert code == 0, err
-    assert all("feed_forward.plugin_digest" in run.params for run in Mlflow(root).open().runs())
+    assert all("feed_forward.plugin_digest" in run.params for run in Store.open(root).runs())
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_bad_files_are_one_error_before_anything_trains(ltx: Ltx, own, root, arg
     code, _, err = ltx("train", *arguments)
     assert code == 2 and err.startswith("error: ") and "Traceback" not in err
     assert all(word in err for word in words), err
-    assert Mlflow(root).open().runs() == []
+    assert Store.open(root).runs() == []
 
 
 def test_a_choice_that_another_would_hide_is_refused(ltx: Ltx, own) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightning_tx.cli import main
-from lightning_tx.tracking.store import Mlflow
+from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
 from tests.tiny import tiny_overrides
 
@@ -32,7 +32,7 @@ def ltx(root, text, tmp_path, monkeypatch, capsys):
 
 
 def records(root: Path):
-    store = Mlflow(root).open()
+    store = Store.open(root)
     return store.runs(), store.studies()
 
 
@@ -75,7 +75,7 @@ def test_a_failed_job_does_not_end_the_others(ltx, root) -> None:
     runs, (study,) = records(root)
     assert [run.status for run in runs] == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
     assert study.status == "FAILED"
-    store = Mlflow(root).open()
+    store = Store.open(root)
     assert "Traceback" in store.artifact_path(runs[0].run_id, "traceback.txt").read_text()
     assert "report.md" in store.artifacts(study.run_id)
 
@@ -98,7 +98,7 @@ def test_a_study_knows_what_was_asked_for_before_it_trains(ltx, root, monkeypatc
         patch.setattr("lightning_tx.runs.train.train", lambda *_, **__: 1 / 0)
         code, *_ = ltx("-m", "positions=none,rope", "seed=0,1", "study=plan", "margin=1%")
     assert code != 0
-    store = Mlflow(root).open()
+    store = Store.open(root)
     study = Study.get(store, "plan")
     assert [row.name for row in study.rows()] == [
         f"positions={name} seed={seed}" for name in ("none", "rope") for seed in (0, 1)
@@ -198,7 +198,7 @@ def test_a_sweep_killed_without_a_word_goes_on_bit_for_bit(root, text, tmp_path)
     process = spawn(fresh, text, *sweep)
     out, _ = process.communicate()
     assert process.returncode == 0, out
-    stores = Mlflow(root).open(), Mlflow(fresh).open()
+    stores = Store.open(root), Store.open(fresh)
     for ours, theirs in zip(after, stores[1].runs(), strict=True):
         for key in ("train/loss", "train/grad_norm", "val/loss"):
             assert stores[0].history(ours.run_id, key) == stores[1].history(theirs.run_id, key)
@@ -225,4 +225,4 @@ def test_a_mixture_of_experts_shows_what_its_experts_take(ltx, root, choice) -> 
     loads = [run.metrics[f"train/stats/decoder.0.feed_forward/load/{expert}"] for expert in range(4)]
     assert sum(loads) == pytest.approx(1) and run.metrics["train/stats/decoder.0.feed_forward/router_entropy"] > 0
     assert run.metrics["params/active"] < run.metrics["params/total"]
-    assert "pictures/load.png" in Mlflow(root).open().artifacts(run.run_id, "pictures")
+    assert "pictures/load.png" in Store.open(root).artifacts(run.run_id, "pictures")

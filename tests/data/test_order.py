@@ -8,10 +8,8 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.data.order import SequentialOrder, ShuffledOrder
 
 
-def shuffled(
-    num_tokens: int = 1000, seed: int = 1, rank: int = 0, world_size: int = 1, batch: int = 4
-) -> ShuffledOrder:
-    return ShuffledOrder(num_tokens, 10, batch, seed, rank, world_size)
+def shuffled(num_tokens: int = 1000, seed: int = 1) -> ShuffledOrder:
+    return ShuffledOrder(num_tokens, 10, 4, seed)
 
 
 @pytest.mark.parametrize("num_tokens", [50, 51, 59, 60, 777, 1000])
@@ -54,12 +52,6 @@ def test_the_order_is_the_same_in_another_process() -> None:
         assert np.array_equal(pool.submit(order.offsets, 3).result(30), order.offsets(3))
 
 
-def test_shares_of_training_make_up_the_steps_of_one_device() -> None:
-    whole = shuffled(batch=6).offsets(5).reshape(-1, 6)
-    shares = [shuffled(batch=2, rank=rank, world_size=3).offsets(5).reshape(-1, 2) for rank in range(3)]
-    assert np.array_equal(np.concatenate(shares, axis=1), whole)
-
-
 def test_less_than_a_batch_is_refused_with_the_numbers() -> None:
     assert shuffled(50).num_batches == 1
     with pytest.raises(ConfigError) as caught:
@@ -69,17 +61,13 @@ def test_less_than_a_batch_is_refused_with_the_numbers() -> None:
         "trainer.batch_size: 4 rows of model.max_seq_len 10 tokens need a training split of 50 tokens, "
         "and this one has 49."
     )
-    assert shuffled(90, world_size=2).num_batches == 1
-    with pytest.raises(ConfigError, match=r"4 rows on each of 2 devices .* 90 tokens, and this one has 89"):
-        shuffled(89, world_size=2)
     with pytest.raises(ConfigError):
         shuffled(0)
 
 
 @pytest.mark.parametrize("num_tokens", [0, 1, 2, 10, 11, 12, 100, 101])
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_evaluation_starts_a_row_for_every_tenth_target_once(num_tokens: int, world_size: int) -> None:
-    shares = [SequentialOrder(num_tokens, 10, 4, rank, world_size) for rank in range(world_size)]
-    offsets = [offset for share in shares for offset in share.offsets(0).tolist()]
-    assert sorted(offsets) == list(range(0, max(num_tokens - 1, 0), 10))
-    assert [share.num_batches for share in shares] == [-(-len(share.offsets(0)) // 4) for share in shares]
+def test_evaluation_starts_a_row_for_every_tenth_target_once(num_tokens: int) -> None:
+    order = SequentialOrder(num_tokens, 10, 4)
+    offsets = order.offsets(0).tolist()
+    assert offsets == list(range(0, max(num_tokens - 1, 0), 10))
+    assert order.num_batches == -(-len(offsets) // 4)

@@ -79,23 +79,21 @@ def test_there_is_no_such_batch(epoch: int, start: int) -> None:
 
 
 @pytest.mark.parametrize("seq_len", [1, 7, 16, 499, 500, 1000])
-@pytest.mark.parametrize("world_size", [1, 3])
-def test_evaluation_asks_for_every_target_once(seq_len: int, world_size: int) -> None:
+def test_evaluation_asks_for_every_target_once(seq_len: int) -> None:
     asked: list[int] = []
     seen: list[int] = []
-    for rank in range(world_size):
-        batches = PackedBatches(SPLIT, seq_len=seq_len, batch_size=4, shuffle=False, rank=rank, world_size=world_size)
-        made = list(batches)
-        assert len(made) == len(batches)
-        for batch in made:
-            asked += batch.targets_BT[batch.targets_BT != IGNORE].tolist()
-            mask = batch.tokens_BT != PAD
-            seen += batch.tokens_BT[mask].tolist()
-            assert (batch.token_mask_BT is None) == bool(mask.all())
-            if batch.token_mask_BT is not None:
-                assert torch.equal(batch.token_mask_BT, mask)
-            known = batch.targets_BT != IGNORE
-            assert torch.equal(batch.targets_BT[known], batch.tokens_BT[known] + 1)
+    batches = PackedBatches(SPLIT, seq_len=seq_len, batch_size=4, shuffle=False)
+    made = list(batches)
+    assert len(made) == len(batches)
+    for batch in made:
+        asked += batch.targets_BT[batch.targets_BT != IGNORE].tolist()
+        mask = batch.tokens_BT != PAD
+        seen += batch.tokens_BT[mask].tolist()
+        assert (batch.token_mask_BT is None) == bool(mask.all())
+        if batch.token_mask_BT is not None:
+            assert torch.equal(batch.token_mask_BT, mask)
+        known = batch.targets_BT != IGNORE
+        assert torch.equal(batch.targets_BT[known], batch.tokens_BT[known] + 1)
     assert sorted(asked) == sorted(set(range(500)) - set(STARTS))
     assert len(seen) == len(set(seen))
 
@@ -109,12 +107,6 @@ def test_the_last_batch_of_evaluation_may_be_smaller_and_alone_has_padding() -> 
 def test_only_batches_with_a_border_name_documents() -> None:
     made = list(PackedBatches(numbered_split(400, [0, 200]), seq_len=16, batch_size=5, shuffle=False))
     assert [batch.documents_BT is not None for batch in made] == [False, False, True, False, False]
-
-
-def test_more_devices_than_rows_leave_some_without_work() -> None:
-    batches = PackedBatches(numbered_split(20, [0]), seq_len=16, batch_size=4, shuffle=False, rank=2, world_size=3)
-    assert len(batches) == 0
-    assert list(batches) == []
 
 
 def test_an_empty_split_is_evaluated_in_no_time_and_cannot_be_trained_on() -> None:

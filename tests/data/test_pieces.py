@@ -9,7 +9,7 @@ from lightning_tx.tokenizer.character import Character
 from tests.data.examples import AWKWARD_TEXTS
 
 
-def scrambled(seed: int) -> str:
+def random_text(seed: int) -> str:
     """A text of awkward texts and runs of white space."""
     generator = random.Random(seed)
     parts = [*AWKWARD_TEXTS, "\n\n", "   ", "\t \n", "it's", "don't 123 456,"]
@@ -18,7 +18,7 @@ def scrambled(seed: int) -> str:
 
 @pytest.mark.parametrize("size", [1, 7, 50, 10_000])
 def test_pieces_make_up_the_text(size: int) -> None:
-    text = scrambled(0)
+    text = random_text(0)
     parts = list(pieces(text, size))
     assert "".join(parts) == text
     assert all(parts)
@@ -37,7 +37,7 @@ def test_a_run_without_white_space_is_cut_through() -> None:
 @pytest.mark.parametrize("trainer", [Byte(), Character(), Bpe(vocab_size=400)])
 def test_the_tokens_of_the_pieces_are_those_of_the_text(trainer: Byte | Character | Bpe) -> None:
     for seed in range(20):
-        text = scrambled(seed)
+        text = random_text(seed)
         tokenizer = trainer.train([text])
         parts = list(pieces(text, 60))
         assert len(parts) > 3

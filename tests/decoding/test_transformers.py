@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from lightning_tx.decoding.generate import generate
 from lightning_tx.model.build import build_model
 from lightning_tx.model.interop import gpt2
-from lightning_tx.testing.values import scramble
+from lightning_tx.testing.values import randomise
 from tests.decoding.models import BOS, PAD, strategy
 
 PROMPTS = [[3, 9, 4], [17], [33, 60, 4, 5, 6], [12, 13, 14], [50, 51], [7, 7, 7, 7], [20, 40, 3]]
@@ -34,7 +34,7 @@ def pair() -> tuple[Any, Any]:
             pad_token_id=PAD,
         )
     )
-    scramble(theirs, std=0.2)
+    randomise(theirs, std=0.2)
     ours = build_model(gpt2.config(theirs.config.to_dict()))
     ours.load_state_dict(gpt2.weights(theirs.state_dict()))
     return ours.double().eval(), theirs.double().eval()

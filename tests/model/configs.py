@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_tx.model.build import build_model
-from lightning_tx.testing.values import scramble
+from lightning_tx.testing.values import randomise
 
 SIZES = {"d_model": 16, "num_heads": 4, "d_ff": 24, "max_seq_len": 16, "vocab_size": 50}
 DEPTHS = {
@@ -35,7 +35,7 @@ def config(topology: str = "decoder", *, sizes: dict[str, Any] | None = None, **
 
 def small_model(topology: str = "decoder", **parts: Any) -> Any:
     """A model in float64, every parameter random and none of them small; in evaluation mode."""
-    return scramble(build_model(config(topology, **parts)).double()).eval()
+    return randomise(build_model(config(topology, **parts)).double()).eval()
 
 
 def tokens(*shape: int, vocab_size: int = 50, seed: int = 0) -> Tensor:

@@ -15,7 +15,7 @@ from lightning_tx.kernels.grouped_linear import GroupedLinear
 from lightning_tx.model.adapters import Adapters, read_adapter
 from lightning_tx.model.build import build_model
 from lightning_tx.model.count import count_parameters, forward_flops_per_token
-from lightning_tx.testing.places import randomise
+from lightning_tx.testing.values import randomise
 from tests.components.adapter.models import adapted, logits
 from tests.model.configs import config, small_model, tokens
 
@@ -196,7 +196,7 @@ def test_an_update_of_each_expert() -> None:
     torch.testing.assert_close(layer.merged()(x, counts), expected, rtol=0, atol=1e-12)
 
 
-def scramble(adapters: Adapters, name: str, seed: int) -> None:
+def randomise_adapter(adapters: Adapters, name: str, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for value in adapters.state_dict(name).values():
         value += 0.3 * torch.randn(value.shape, generator=generator, dtype=value.dtype)
@@ -207,7 +207,7 @@ class TestSeveral:
         adapters = Adapters(small_model(topology))
         for seed, name in enumerate(ADAPTERS):
             adapters.add(name, ADAPTERS[name])
-            scramble(adapters, name, seed)
+            randomise_adapter(adapters, name, seed)
         return adapters
 
     @pytest.mark.parametrize("topology", TOPOLOGIES)
@@ -219,7 +219,7 @@ class TestSeveral:
         for name in ADAPTERS:
             single = Adapters(small_model(topology))
             single.add(name, ADAPTERS[name])
-            scramble(single, name, list(ADAPTERS).index(name))
+            randomise_adapter(single, name, list(ADAPTERS).index(name))
             single.use(name)
             alone[name] = logits(single.model, *inputs(base))
         for name in [*ADAPTERS, None, *reversed(ADAPTERS), None]:

@@ -12,7 +12,7 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.kernels.masks import Mask
 from lightning_tx.model.build import build_model
 from lightning_tx.model.weights import load_weights, save_weights
-from lightning_tx.testing.values import scramble
+from lightning_tx.testing.values import randomise
 from tests.model.configs import config, small_model, tokens
 
 D, H, F, L = 16, 4, 24, 2
@@ -130,7 +130,7 @@ def separate(vocab_size: int | None = None, source_vocab_size: int | None = None
     """A model with an embedding for each side, for tokenizers of 50 and 70 entries."""
     sizes = {"share_embeddings": False, "vocab_size": vocab_size, "source_vocab_size": source_vocab_size} | options
     built = build_model(config("encoder_decoder", sizes=sizes), vocab_size=50, source_vocab_size=70)
-    return scramble(built.double()).eval()
+    return randomise(built.double()).eval()
 
 
 class TestEmbeddings:

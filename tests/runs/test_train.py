@@ -11,6 +11,7 @@ from torch import nn
 
 import lightning_tx
 from lightning_tx.cli.compose import compose
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.adapters import Adapters
 from lightning_tx.runs.config import RunConfig
@@ -21,7 +22,6 @@ from lightning_tx.runs.materials import materials
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
 from lightning_tx.task.causal_lm import CausalLM
-from lightning_tx.tracking import tags
 from lightning_tx.tracking.code import code_digest
 from lightning_tx.tracking.errors import RunFinished
 from lightning_tx.tracking.study import Study
@@ -148,7 +148,7 @@ def test_a_run_is_trained_recorded_and_rebuilt(root, text) -> None:
     assert record.metrics["test/loss"] < 6.0
     assert record.metrics["last/loss"] == losses[12] and record.metrics["last/step"] == 12
     assert record.metrics["last_test/loss"] == record.metrics["test/loss"]
-    assert record.tags[tags.METRIC] == "last/loss" and record.tags[tags.DIRECTION] == "min"
+    assert record.tags[names.METRIC] == "last/loss" and record.tags[names.DIRECTION] == "min"
     assert record.measures == CausalLM.measures
 
     loaded = load_run(record.run_id, root=root)
@@ -235,7 +235,7 @@ def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(root, text, tmp_path, mon
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     for key in ("test/loss", "last/loss", "last_test/loss", "train/tokens", "train/positions", "flops/total"):
         assert resumed.metrics[key] == unbroken.metrics[key], key
-    assert resumed.facts == unbroken.facts and tags.FACTS_CHANGED not in resumed.tags
+    assert resumed.facts == unbroken.facts and names.FACTS_CHANGED not in resumed.tags
 
 
 def test_an_adapter_starts_from_the_weights_of_another_run(root, text) -> None:
@@ -324,7 +324,7 @@ class TestPrecisionOfAStudy:
         study = Study.open(store, "s")
         settle_precision(study, [narrow])
         assert settle_precision(study, [wide])[0] == 32
-        assert store.run(study.run_id).tags[tags.PRECISION] == "32"
+        assert store.run(study.run_id).tags[names.PRECISION] == "32"
 
     def test_runs_that_say_their_precision_decide_nothing(self, native, root, text, wide) -> None:
         study = Study.open(open_store(wide.raw), "s")
@@ -350,7 +350,7 @@ class TestPrecisionOfAStudy:
         record = train(config, **train_it, study=study, say=said.append)
         assert record.facts["precision"] == kept and f"precision {kept}: for all runs of study 's'" in said[0]
         alone = train(config, **train_it)
-        assert alone.facts["precision"] != kept and tags.PRECISION not in alone.tags
+        assert alone.facts["precision"] != kept and names.PRECISION not in alone.tags
 
 
 class TestMargin:

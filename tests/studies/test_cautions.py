@@ -1,9 +1,9 @@
 import json
 
+from lightning_tx.core import names
 from lightning_tx.studies import cautions
 from lightning_tx.studies.confounds import Confound, confounds
 from lightning_tx.studies.factors import find_factors
-from lightning_tx.tracking import tags
 from tests.studies.studies import run
 
 
@@ -56,7 +56,7 @@ def test_example_of_sizes_that_vary_and_medians_of_costs_that_do():
 
 def test_facts_that_changed_when_a_run_was_resumed():
     changed = [{"threads": ["2", "1"]}, {"threads": ["2", "1"]}, {"data": ["a" * 64, "b" * 64]}]
-    runs = [run({}, tags={tags.FACTS_CHANGED: json.dumps(entry)}) for entry in changed]
+    runs = [run({}, tags={names.FACTS_CHANGED: json.dumps(entry)}) for entry in changed]
     assert cautions.provenance(runs, {made.run_id: {} for made in runs}) == [
         "2 runs changed threads (2 to 1) when resumed.",
         "1 run changed data (digest aaaaaaaa to digest bbbbbbbb) when resumed.",
@@ -88,7 +88,7 @@ def test_aliased_factors_are_named():
 
 
 def test_numbers_that_were_none_on_the_way():
-    runs = [run({}), run({}, tags={tags.NONFINITE: "train/loss@70"})]
+    runs = [run({}), run({}, tags={names.NONFINITE: "train/loss@70"})]
     (sentence,) = cautions.nonfinite(runs)
     assert "in 1 run" in sentence and f"{runs[1].name} (train/loss at step 70)" in sentence
     assert cautions.nonfinite(runs[:1]) == []

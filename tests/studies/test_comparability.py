@@ -1,10 +1,10 @@
 import pytest
 
+from lightning_tx.core import names
 from lightning_tx.core.measure import TEXT, Measure, to_text
 from lightning_tx.studies.comparability import alternatives, incomparable, incomparable_words
 from lightning_tx.studies.factors import find_factors
 from lightning_tx.studies.metric import Metric, choose_metric
-from lightning_tx.tracking import tags
 from tests.studies.studies import run
 
 MEASURES = {"loss": Measure("min"), "bits_per_byte": Measure("min", TEXT), "exact_match": Measure("max", TEXT)}
@@ -19,8 +19,8 @@ def study(factor, same=(), **facts):
         own |= {f"facts.{name}": "same" for name in same}
         for seed in (0, 1):
             made = run({factor: level}, seed, None, metrics=METRICS, params=own)
-            made.tags[tags.MEASURES] = to_text(MEASURES)
-            made.tags[tags.METRIC] = "last/loss"
+            made.tags[names.MEASURES] = to_text(MEASURES)
+            made.tags[names.METRIC] = "last/loss"
             runs.append(made)
     return runs
 

@@ -1,9 +1,9 @@
 import pytest
 
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.measure import TEXT, Measure, to_text
 from lightning_tx.studies.metric import Metric, choose_metric, on_test
-from lightning_tx.tracking import tags
 from tests.studies.studies import run
 
 MEASURES = to_text({"loss": Measure("min"), "exact_match": Measure("max", TEXT)})
@@ -11,7 +11,7 @@ MEASURES = to_text({"loss": Measure("min"), "exact_match": Measure("max", TEXT)}
 
 def made(metric="last/loss", **metrics):
     values = {name.replace("__", "/"): value for name, value in metrics.items()} or {"last/loss": 1.0}
-    return run({}, 0, None, metrics=values, tags={tags.METRIC: metric, tags.MEASURES: MEASURES})
+    return run({}, 0, None, metrics=values, tags={names.METRIC: metric, names.MEASURES: MEASURES})
 
 
 def test_the_runs_name_their_metric():
@@ -45,7 +45,7 @@ def test_a_metric_that_nobody_declared_needs_a_direction():
 
 def test_runs_of_before_measures_were_recorded_have_the_direction_of_their_primary_metric():
     old = run({}, 0, None, metrics={"best/bleu": 1.0, "test/bleu": 1.0, "test/loss": 1.0})
-    old.tags.update({tags.METRIC: "best/bleu", tags.DIRECTION: "max"})
+    old.tags.update({names.METRIC: "best/bleu", names.DIRECTION: "max"})
     assert choose_metric([old]).direction == choose_metric([old], "test/bleu").direction == "max"
     with pytest.raises(ConfigError):
         choose_metric([old], "test/loss")

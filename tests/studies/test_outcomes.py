@@ -2,10 +2,10 @@ import math
 
 import pytest
 
+from lightning_tx.core import names
 from lightning_tx.studies.factors import find_factors
 from lightning_tx.studies.outcomes import BETTER_DIVERGED, WORSE_DIVERGED, losses, outcome_of
 from lightning_tx.studies.statistics import BETTER, EQUIVALENT, NOT_MATCHED, WORSE, Effect
-from lightning_tx.tracking import tags
 from tests.studies.studies import METRIC, run
 
 
@@ -23,7 +23,7 @@ from tests.studies.studies import METRIC, run
     ],
 )
 def test_what_becomes_of_a_run(value, status, reason, outcome):
-    made = run({}, 0, value, status=status, tags={tags.REASON: reason} if reason else None)
+    made = run({}, 0, value, status=status, tags={names.REASON: reason} if reason else None)
     assert outcome_of(made, METRIC) == outcome
 
 

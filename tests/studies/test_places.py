@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
+from lightning_tx.core import names
 from lightning_tx.studies.factors import find_factors, in_order
 from lightning_tx.studies.places import latest_of_each_place, num_expected, unfinished
-from lightning_tx.tracking import tags
 from lightning_tx.tracking.study import Row
 from tests.studies.studies import METRIC, run
 
@@ -41,7 +41,7 @@ def test_run_that_was_asked_for_and_never_started_is_called_by_the_name_of_its_r
     ("changes", "reason"),
     [
         (
-            {"status": "FAILED", "tags": {tags.REASON: "MemoryError: no room\nfor this"}},
+            {"status": "FAILED", "tags": {names.REASON: "MemoryError: no room\nfor this"}},
             "MemoryError: no room for this",
         ),
         ({"status": "KILLED"}, "killed, no reason recorded"),

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.margin import Margin
 from lightning_tx.core.measure import Measure
 from lightning_tx.studies.layout import summary
 from lightning_tx.studies.metric import Metric, choose_metric
 from lightning_tx.studies.report import build_report
-from lightning_tx.tracking import tags
 from lightning_tx.tracking.study import Row
 from tests.studies.studies import METRIC, run
 from tests.studies.test_comparability import study as study_of_facts
@@ -100,7 +100,7 @@ def test_large_values_first_where_they_are_good():
 def test_failed_and_missing_runs_are_listed_with_their_reason():
     runs, configs = study()
     choices = {"positions": "rope", "attention": "gqa"}
-    failed = run(choices, 2, None, status="FAILED", tags={tags.REASON: "MemoryError: no room\nfor this"})
+    failed = run(choices, 2, None, status="FAILED", tags={names.REASON: "MemoryError: no room\nfor this"})
     undefined = run({"positions": "none", "attention": "mha"}, 0, math.nan)
     killed = run({"positions": "none", "attention": "mha"}, 1, None, status="KILLED")
     running = run({"positions": "none", "attention": "mha"}, 2, None, status="RUNNING")
@@ -214,7 +214,7 @@ def test_nothing_finished_yet():
 def test_baseline_that_did_not_finish():
     runs, configs = study()
     done = [made for made in runs if made.choices["positions"] == "rope"]
-    failed = run({"positions": "none", "attention": "mha"}, 0, None, status="FAILED", tags={tags.REASON: "bad"})
+    failed = run({"positions": "none", "attention": "mha"}, 0, None, status="FAILED", tags={names.REASON: "bad"})
     report = report_of([failed, *done], configs, baselines={"positions": "none"})
     assert "Only positions=rope has finished: there is nothing to compare it with yet." in report.untested
     assert [effect.level for effect in report.effects] == ["rope", "gqa"]
@@ -249,9 +249,9 @@ def test_interaction_beside_the_baseline_is_told_without_sizes():
 def test_provenance():
     runs, configs = study()
     for number, made in enumerate(runs):
-        made.tags[tags.GIT_COMMIT] = "abcdef0123456789" if number < 5 else "0123456789abcdef"
-        made.tags[tags.HOST] = f"machine{number % 2}"
-    runs[0].tags[tags.CODE_CHANGED] = "a -> b"
+        made.tags[names.GIT_COMMIT] = "abcdef0123456789" if number < 5 else "0123456789abcdef"
+        made.tags[names.HOST] = f"machine{number % 2}"
+    runs[0].tags[names.CODE_CHANGED] = "a -> b"
     del configs[runs[3].run_id]
     assert report_of(runs, configs).cautions == (
         "The runs come from 2 versions of the code: abcdef01 and 01234567.",
@@ -330,7 +330,7 @@ def test_level_that_always_diverged_is_worse():
 
 def test_undefined_numbers_on_the_way_are_told():
     runs, configs = study()
-    runs[2].tags[tags.NONFINITE] = "train/loss@70"
+    runs[2].tags[names.NONFINITE] = "train/loss@70"
     (caution,) = report_of(runs, configs).cautions
     assert caution == (
         f"Infinite or undefined numbers occurred before the end in 1 run: {runs[2].name} (train/loss at step 70)."

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from lightning_tx.cli.compose import compose
+from lightning_tx.core import names
 from lightning_tx.core.group import Choice
 from lightning_tx.data.base import DATA, Data, Splits
 from lightning_tx.data.batch import IGNORE, BatchSize
@@ -32,7 +33,6 @@ from lightning_tx.task.translation import Translation
 from lightning_tx.task.translation_quality import TABLE_ROWS, TranslationQuality
 from lightning_tx.tokenizer.byte import Byte
 from lightning_tx.tokenizer.character import Character
-from lightning_tx.tracking import tags
 from lightning_tx.training.checkpoint import Checkpoints
 from tests.decoding.models import continued
 from tests.model.configs import small_model
@@ -400,7 +400,7 @@ def test_a_run_is_trained_decoded_recorded_and_rebuilt(root: Path, tmp_path: Pat
     assert problems_of_run(config) == []
     store = open_store(config)
     record = train(RunConfig.parse(config), name="tiny", labels={}, store=store)
-    assert record.status == "FINISHED" and record.tags[tags.METRIC] == "last/bleu"
+    assert record.status == "FINISHED" and record.tags[names.METRIC] == "last/bleu"
     assert {"val/bleu", "last/chrf", "last_test/bleu", "best/exact_match", "test/loss"} <= set(record.metrics)
     for split, count in (("best", 19), ("test", 5)):
         written = {

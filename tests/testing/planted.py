@@ -8,7 +8,7 @@ from typing import Any
 from lightning_tx.groups import GROUPS
 from lightning_tx.testing.baseline import BASELINE, PARTS
 from lightning_tx.testing.properties import PROPERTIES
-from lightning_tx.testing.property import property_named
+from lightning_tx.testing.property import Property
 from lightning_tx.testing.results import Failure
 from lightning_tx.testing.subject import Component, Subject
 
@@ -47,6 +47,11 @@ def model_with(group: str, config: dict[str, Any], topology: str = "decoder", **
     if group in PARTS:
         chosen[group] = config
     return Subject(f"{group}/{config['name']}", {"name": topology}, chosen, group)
+
+
+def property_named(name: str) -> Property:
+    """The property of a name."""
+    return next(each for each in PROPERTIES if each.name == name)
 
 
 def seen(fault: Fault) -> Failure | None:

@@ -8,11 +8,10 @@ import torch
 from lightning_tx.kernels.attend import attend
 from lightning_tx.testing.baseline import BASELINE, VOCAB_SIZE
 from lightning_tx.testing.properties import PROPERTIES, patterns
-from lightning_tx.testing.property import property_named
 from lightning_tx.testing.subject import Component, Subject
 from lightning_tx.testing.suite import cases, check_choice, failures
 from tests.testing import faulty_adapters, faulty_attention, faulty_blocks, faulty_layers, faulty_routers
-from tests.testing.planted import NAME, Fault, check, planted
+from tests.testing.planted import NAME, Fault, check, planted, property_named
 
 FILES = (faulty_layers, faulty_routers, faulty_blocks, faulty_attention, faulty_adapters)
 FAULTS = [fault for file in FILES for fault in file.FAULTS]

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from lightning_tx.components.attention.multi_head import MultiHeadAttention
 from lightning_tx.components.positions.base import Positions
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.testing.places import context, dims, randomise, site
+from lightning_tx.testing.places import context, dims, site
 from lightning_tx.testing.suite import cases, failures
+from lightning_tx.testing.values import randomise
 from tests.testing.planted import NAME, planted
 
 D, H, G, K, T = 16, 4, 2, 4, 7

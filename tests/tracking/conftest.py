@@ -4,8 +4,9 @@ from functools import partial
 
 import pytest
 
+from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.tracking.run import TrackedRun
-from lightning_tx.tracking.store import Mlflow, Store
+from lightning_tx.tracking.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -40,14 +41,13 @@ def shared(template, tmp_path_factory) -> str:
 @pytest.fixture
 def store(shared, tmp_path) -> Store:
     """An empty store: an MLflow experiment of its own in the shared database."""
-    component = Mlflow(
-        tmp_path / "multirun",
+    options = TrackingOptions(
         uri=shared,
         experiment_name=uuid.uuid4().hex,
         flush_seconds=0.2,
         patience_seconds=0.0,
     )
-    return component.open()
+    return Store.open(tmp_path / "multirun", options)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def tracked(store) -> partial[TrackedRun]:
     return partial(
         TrackedRun,
         store,
-        name="job",
+        name="run",
         identity="abc123",
         config={"model": {"d_model": 32, "name": "decoder"}, "seed": 7},
         choices={"positions": "rope", "attention": "gqa"},

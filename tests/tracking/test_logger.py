@@ -18,17 +18,17 @@ STEPS = 20
 class Line(LightningModule):
     def __init__(self, at_step=None):
         super().__init__()
-        self.net = torch.nn.Linear(1, 1)
+        self.model = torch.nn.Linear(1, 1)
         self.at_step = at_step or (lambda step: None)
 
     def training_step(self, batch, index):
         self.at_step(self.global_step)
-        loss = self.net(batch).pow(2).mean()
+        loss = self.model(batch).pow(2).mean()
         self.log("train/loss", loss)
         return loss
 
     def validation_step(self, batch, index):
-        self.log("val/loss", self.net(batch).pow(2).mean())
+        self.log("val/loss", self.model(batch).pow(2).mean())
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.1)

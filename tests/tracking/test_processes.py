@@ -10,12 +10,12 @@ import pytest
 
 from lightning_tx.tracking.errors import RunBusy
 from lightning_tx.tracking.run import TrackedRun
-from lightning_tx.tracking.store import Mlflow
+from lightning_tx.tracking.store import Store
 from tests.tracking import workers
 
 
 def reopened(root, identity="abc123"):
-    return TrackedRun(Mlflow(root).open(), name="job", identity=identity, config={"a": 1}, choices={})
+    return TrackedRun(Store.open(root), name="run", identity=identity, config={"a": 1}, choices={})
 
 
 def test_four_processes_create_one_store_one_study_and_all_their_runs(tmp_path):
@@ -25,7 +25,7 @@ def test_four_processes_create_one_store_one_study_and_all_their_runs(tmp_path):
         process.join(workers.WAIT_SECONDS)
     assert [process.exitcode for process in started] == [0, 0, 0, 0]
 
-    store = Mlflow(tmp_path).open()
+    store = Store.open(tmp_path)
     [parent] = store.studies()
     assert sorted(parent.tags["ltx.overrides"].split()) == [f"seed={number}" for number in range(4)]
     runs = store.runs("race")
@@ -42,7 +42,7 @@ def test_of_two_processes_that_start_one_run_one_is_told_that_it_is_busy(root):
     outcomes = sorted(results.get(timeout=workers.WAIT_SECONDS) for _ in range(2))
     for process in started:
         process.join(workers.WAIT_SECONDS)
-    [run] = Mlflow(root).open().runs()
+    [run] = Store.open(root).runs()
     assert outcomes == sorted(["RunBusy", run.run_id])
     assert run.status == "FINISHED"
 
@@ -51,7 +51,7 @@ def test_a_failing_process_leaves_status_reason_and_traceback(root):
     process = workers.start(workers.fail, root)
     process.join(workers.WAIT_SECONDS)
     assert process.exitcode == 1
-    store = Mlflow(root).open()
+    store = Store.open(root)
     [run] = store.runs()
     assert run.status == "FAILED"
     assert run.end_time is not None
@@ -70,7 +70,7 @@ def test_a_signal_kills_the_run_and_decides_the_exit_code(root, tmp_path, signum
     os.kill(process.pid, signum)
     process.join(workers.WAIT_SECONDS)
     assert process.exitcode == code
-    store = Mlflow(root).open()
+    store = Store.open(root)
     [run] = store.runs()
     assert run.status == "KILLED"
     assert reason in run.tags["ltx.reason"]
@@ -85,7 +85,7 @@ def test_a_process_that_dies_frees_its_run_for_the_next_one(root, tmp_path):
     workers.wait_for(tmp_path / "ready")
     run_id = (tmp_path / "ready").read_text()
 
-    store = Mlflow(root).open()
+    store = Store.open(root)
     with pytest.raises(RunBusy, match=rf"still trained by process {process.pid} on "), reopened(root):
         pass
     assert store.run(run_id).status == "RUNNING"  # being refused changes nothing

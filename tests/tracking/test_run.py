@@ -50,7 +50,7 @@ def test_what_is_recorded(store, tracked):
 
     plain = store.client.get_run(run.run_id)
     assert plain.info.status == "FINISHED"
-    assert plain.info.run_name == "job"
+    assert plain.info.run_name == "run"
     ablation = {"ablation.positions": "rope", "ablation.attention": "gqa", "ablation.seed": "7"}
     assert plain.data.params == {
         "model.d_model": "32",
@@ -62,7 +62,7 @@ def test_what_is_recorded(store, tracked):
     }
     expected_tags = {
         "mlflow.parentRunId": study.run_id,
-        "mlflow.runName": "job",
+        "mlflow.runName": "run",
         "mlflow.source.name": "lightning_tx",
         "ltx.identity": "abc123",
         "ltx.study": "s",
@@ -217,7 +217,7 @@ def test_a_finished_run_is_not_trained_again(tracked, store):
 
 def test_a_run_that_is_being_trained_is_busy(tracked, store):
     with tracked() as run, FileLock(run.folder / "another"):
-        with pytest.raises(RunBusy, match=rf"'job' \({run.run_id}\) is still trained by process {os.getpid()} on "):
+        with pytest.raises(RunBusy, match=rf"'run' \({run.run_id}\) is still trained by process {os.getpid()} on "):
             tracked().__enter__()
         assert store.run(run.run_id).status == "RUNNING"
 

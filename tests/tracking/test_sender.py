@@ -7,7 +7,7 @@ import pytest
 
 from lightning_tx.tracking.errors import StoreUnavailable, TrackingError, UnsentMetrics
 from lightning_tx.tracking.sender import UNSENT_FILE, MetricSender
-from lightning_tx.tracking.store import Point
+from lightning_tx.tracking.values import Point
 
 
 class Receiver:

@@ -6,47 +6,27 @@ import sqlite3
 import time
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.schema import options_of
 from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
-from lightning_tx.tracking.store import TRACKING, Mlflow, Point
+from lightning_tx.tracking.options import TrackingOptions
+from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
+from lightning_tx.tracking.values import Point
 
 
 def points(key, values, start=0):
     return [Point(key, value, 1_700_000_000_000 + step, step) for step, value in enumerate(values, start)]
 
 
-def test_is_a_registered_component_whose_yaml_names_every_option(tmp_path):
-    assert TRACKING.get("mlflow") is Mlflow
-    yaml = Path(__file__).parents[2] / "conf" / "tracking" / "mlflow.yaml"
-    keys = [line.partition(":")[0] for line in yaml.read_text().splitlines()]
-    assert keys == ["name", *(option.name for option in options_of(Mlflow))]
-    assert TRACKING.problems({"name": "mlflow", "max_retries": 11}) != []
-
-
-@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "databricks", "ftp://host", "sqlite://", "http://"])
-def test_other_stores_are_refused_by_name(tmp_path, uri):
-    with pytest.raises(ConfigError, match=r"tracking\.uri: .*Choices: null"):
-        Mlflow(tmp_path, uri=uri)
-
-
-def test_a_relative_database_is_made_absolute(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert Mlflow(Path("runs"), uri="sqlite:///here.db").uri == f"sqlite:///{tmp_path}/here.db"
-    assert Mlflow(Path("runs")).uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
-
-
 def test_a_folder_that_cannot_be_one(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"tracking: .*file/runs.* cannot be used as the run folder"):
-        Mlflow(tmp_path / "file" / "runs").open()
+    with pytest.raises(ConfigError, match=r"root: .*file/runs.* cannot be used as the run folder"):
+        Store.open(tmp_path / "file" / "runs")
 
 
 def test_a_dead_server_is_reported_in_seconds(tmp_path):
@@ -57,7 +37,7 @@ def test_a_dead_server_is_reported_in_seconds(tmp_path):
     with pytest.raises(
         StoreUnavailable, match=rf"tracking\.uri: no MLflow server answers at http://127\.0\.0\.1:{port}"
     ):
-        Mlflow(tmp_path, uri=f"http://user:secret@127.0.0.1:{port}").open()
+        Store.open(tmp_path, TrackingOptions(uri=f"http://user:secret@127.0.0.1:{port}"))
     assert time.monotonic() - began < 10
 
 
@@ -68,7 +48,7 @@ def test_a_server_that_accepts_and_says_nothing_is_reported_too(tmp_path):
         uri = f"http://user:secret@127.0.0.1:{silent.getsockname()[1]}"
         began = time.monotonic()
         with pytest.raises(StoreUnavailable) as caught:
-            Mlflow(tmp_path, uri=uri, timeout_seconds=1).open()
+            Store.open(tmp_path, TrackingOptions(uri=uri, timeout_seconds=1))
     assert time.monotonic() - began < 10
     assert "secret" not in str(caught.value)
 
@@ -77,20 +57,20 @@ def test_another_schema_is_reported_with_what_to_do(root):
     with closing(sqlite3.connect(root / "mlflow.db")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = 'abc'")
     with pytest.raises(StoreUnavailable, match="mlflow db upgrade"):
-        Mlflow(root).open()
+        Store.open(root)
 
 
 def test_a_deleted_experiment_is_reported(root):
-    store = Mlflow(root).open()
+    store = Store.open(root)
     store.client.delete_experiment(store.experiment_id)
     with pytest.raises(ConfigError, match=r"tracking\.experiment_name: 'lightning_tx' was deleted"):
-        Mlflow(root).open()
+        Store.open(root)
 
 
 def test_opening_twice_and_quietly(root, caplog, monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", "left behind")
     with caplog.at_level(logging.INFO):
-        first, second = Mlflow(root).open(), Mlflow(root).open()
+        first, second = Store.open(root), Store.open(root)
     assert first.experiment_id == second.experiment_id
     assert [record for record in caplog.records if record.name.startswith(("mlflow", "alembic"))] == []
     import os
@@ -99,17 +79,17 @@ def test_opening_twice_and_quietly(root, caplog, monkeypatch):
 
 
 def test_a_moved_folder_takes_its_artifacts_along(root, tmp_path):
-    store = Mlflow(root).open()
+    store = Store.open(root)
     run_id = store.create_run("a", {})
     store.log_text(run_id, "notes/a.txt", "kept")
-    other = Mlflow(store.root, experiment_name="other").open()
+    other = Store.open(store.root, TrackingOptions(experiment_name="other"))
     other_run = other.create_run("b", {})
 
     moved = tmp_path / "moved run #2"
     shutil.copytree(store.root, moved)
     shutil.rmtree(store.root)
     _artifact_repos_cache.clear()  # the user's next process has none of this one's
-    store = Mlflow(moved).open()
+    store = Store.open(moved)
     assert store.artifact_path(run_id, "notes/a.txt").read_text() == "kept"
     assert store.artifact_path(run_id, "notes/a.txt").is_relative_to(moved)
     store.log_text(run_id, "b.txt", "new")
@@ -202,7 +182,7 @@ def test_runs_are_found_by_study_and_identity(store):
 
 
 def test_searching_goes_through_all_pages(store, monkeypatch):
-    monkeypatch.setattr("lightning_tx.tracking.reader._PAGE", 3)
+    monkeypatch.setattr("lightning_tx.tracking.search._PAGE", 3)
     created = {store.create_run(str(number), {"ltx.kind": "run"}) for number in range(10)}
     assert {run.run_id for run in store.runs()} == created
 
@@ -260,7 +240,7 @@ def test_a_store_that_does_not_answer_is_no_missing_config(store, tracked, monke
 
 
 def test_content_is_text_or_bytes_as_they_are(store):
-    run_id = store.create_run("job", {})
+    run_id = store.create_run("run", {})
     store.log_content(run_id, "folder/a.txt", "ä\n")
     store.log_content(run_id, "folder/b.bin", b"\x00\xff")
     assert store.artifact_path(run_id, "folder/a.txt").read_text(encoding="utf-8") == "ä\n"

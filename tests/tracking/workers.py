@@ -9,8 +9,9 @@ from pathlib import Path
 
 from lightning_tx.tracking import run
 from lightning_tx.tracking.client import configure
+from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.tracking.run import TrackedRun
-from lightning_tx.tracking.store import Mlflow
+from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
 
 # What opening a store imports, once for all of them.
@@ -51,17 +52,17 @@ def announce(path: Path, text: str) -> None:
 
 def open_at_once(root: Path, barrier, number: int) -> None:
     barrier.wait(WAIT_SECONDS)
-    store = Mlflow(root).open()
+    store = Store.open(root)
     study = Study.open(store, "race", overrides=[f"seed={number}"])
-    with TrackedRun(store, name=f"job {number}", identity=f"id{number}", config={}, choices={}, study=study) as tracked:
+    with TrackedRun(store, name=f"run {number}", identity=f"id{number}", config={}, choices={}, study=study) as tracked:
         tracked.log_metrics({"train/loss": float(number)}, 0)
 
 
 def start_the_same_run(root: Path, barrier, results) -> None:
-    store = Mlflow(root).open()
+    store = Store.open(root)
     barrier.wait(WAIT_SECONDS)
     try:
-        with TrackedRun(store, name="job", identity="same", config={}, choices={}) as tracked:
+        with TrackedRun(store, name="run", identity="same", config={}, choices={}) as tracked:
             results.put(tracked.run_id)
             barrier.wait(WAIT_SECONDS)
     except Exception as error:
@@ -72,8 +73,8 @@ def start_the_same_run(root: Path, barrier, results) -> None:
 def train_until_signal(root: Path, ready: Path) -> None:
     # A test run started in the background would pass on that SIGINT is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    store = Mlflow(root, flush_seconds=0.1).open()
-    with TrackedRun(store, name="job", identity="abc123", config={"a": 1}, choices={}) as tracked:
+    store = Store.open(root, TrackingOptions(flush_seconds=0.1))
+    with TrackedRun(store, name="run", identity="abc123", config={"a": 1}, choices={}) as tracked:
         tracked.log_metrics({"train/loss": 1.5}, 0)
         tracked.flush()
         tracked.log_metrics({"train/loss": 1.25}, 1)  # waits for the end of the run, or is lost with SIGKILL
@@ -82,15 +83,15 @@ def train_until_signal(root: Path, ready: Path) -> None:
 
 
 def fail(root: Path) -> None:
-    store = Mlflow(root).open()
-    with TrackedRun(store, name="job", identity="abc123", config={}, choices={}):
+    store = Store.open(root)
+    with TrackedRun(store, name="run", identity="abc123", config={}, choices={}):
         raise ValueError("the loss is gone\nand so is the second line")
 
 
 def hold_children(root: Path, ready: Path) -> None:
     """Trains with a forked child (a data loader's worker) that outlives it."""
-    store = Mlflow(root).open()
-    with TrackedRun(store, name="job", identity="abc123", config={}, choices={}) as tracked:
+    store = Store.open(root)
+    with TrackedRun(store, name="run", identity="abc123", config={}, choices={}) as tracked:
         child = os.fork()
         if child == 0:
             time.sleep(WAIT_SECONDS)

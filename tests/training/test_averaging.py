@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from torch import nn
 from torchmetrics import Metric
 
+from lightning_tx.core import names
 from lightning_tx.core.measure import Measure
 from lightning_tx.model.weights import load_mean, save_weights
 from lightning_tx.task.causal_lm import CausalLM, Likelihood
 from lightning_tx.training.checkpoint import BEST, LAST, SNAPSHOTS, snapshots
-from lightning_tx.training.fit import FINAL
 from tests.training.small import small_model, train
 
 BATCHES = [2, 7, 1, 4, 5]
@@ -124,7 +124,7 @@ class TestAveraging:
         assert steps.validated == [2, 4, 6, 8, 9]
         expected = mean(steps.weights[-3:])
         check_equal(dict(module.net.named_parameters()), expected)
-        final = load_file(tmp_path / FINAL)
+        final = load_file(tmp_path / names.WEIGHTS_FILE)
         check_equal(final, {name: value for name, value in expected.items() if name in final})
         assert set(expected) - set(final) == set()
 

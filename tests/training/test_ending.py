@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torchmetrics import Metric
 
+from lightning_tx.core import names
 from lightning_tx.task.causal_lm import Likelihood
 from lightning_tx.training.checkpoint import LAST
-from lightning_tx.training.fit import FINAL
 from tests.training.small import Loader, small_model, train
 from tests.training.test_averaging import Kill, Killed, Scripted, scripted
 
@@ -152,7 +152,7 @@ def test_a_run_without_a_single_finite_weight_comes_to_its_end(tmp_path: Path) -
     module = judged([math.nan] * 4, tmp_path, Poison(0), whole=True)
     for name in ("last/loss", "best/loss", "last_test/loss", "test/loss"):
         assert math.isnan(module.latest[name]), name
-    assert module.metrics["test"].asked == 0 and (tmp_path / FINAL).exists()
+    assert module.metrics["test"].asked == 0 and (tmp_path / names.WEIGHTS_FILE).exists()
 
 
 def test_the_targets_of_a_loss_are_counted(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from lightning_tx.testing.properties.gradients import objective, unread
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
 from lightning_tx.testing.subject import NO_ADAPTER, Subject
-from lightning_tx.testing.values import GENTLE, gap, require_close, scramble, seeded
+from lightning_tx.testing.values import GENTLE, gap, randomise, require_close, seeded
 
 EXACT = 1e-9
 
@@ -50,7 +50,7 @@ def adapter_alone_is_trained(subject: Subject) -> None:
         raise Violation(f"the base's own {_names(own)} are trained.")
     if set(trained) - saved:
         raise Violation(f"{_names(set(trained) - saved)} are trained and not saved.")
-    scramble(model, std=GENTLE)
+    randomise(model, std=GENTLE)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()
     optimizer = torch.optim.SGD([each for each in model.parameters() if each.requires_grad], lr=0.1)
@@ -73,7 +73,7 @@ def adapter_alone_is_trained(subject: Subject) -> None:
 def merged_is_wrapped(subject: Subject) -> None:
     """Merged into its base it computes the same with the base's parameters, or it is refused with a ConfigError."""
     adapter, model, _ = _adapted(subject)
-    scramble(model)
+    randomise(model)
     expected = model.logits(subject.states(subject.ids, model=model))
     try:
         merged: Any = adapter.merge(model)

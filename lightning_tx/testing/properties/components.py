@@ -85,8 +85,8 @@ def optimizer_steps_and_resumes(subject: Component) -> None:
     twin = copy.deepcopy(model)
     resumed = GROUPS["optimizer"].create(subject.config, twin)
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    for net, own in ((model, optimizer), (twin, resumed)):
-        _step(net, own)
+    for each, own in ((model, optimizer), (twin, resumed)):
+        _step(each, own)
     differing = [name for name, value in model.state_dict().items() if not torch.equal(value, twin.state_dict()[name])]
     if differing:
         raise Violation(f"after loading its state, the next step of {', '.join(differing)} is another.")

@@ -12,7 +12,7 @@ from lightning_tx.core.context import Output
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import Violation
 from lightning_tx.testing.subject import Component, Subject
-from lightning_tx.testing.values import require_close, scramble
+from lightning_tx.testing.values import randomise, require_close
 
 
 @holds(
@@ -54,7 +54,7 @@ def norm_is_of_the_last_dimension(subject: Component) -> None:
     """A norm treats every vector of the last dimension by itself, at any width and number of dimensions."""
     generator = torch.Generator().manual_seed(0)
     for width in (1, 4, 16):
-        norm: nn.Module = scramble(NORM.create(subject.config, width).double())
+        norm: nn.Module = randomise(NORM.create(subject.config, width).double())
         x = torch.randn(2, 3, 5, width, generator=generator, dtype=torch.float64)
         with torch.no_grad():
             whole = norm(x)

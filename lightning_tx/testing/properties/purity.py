@@ -10,7 +10,7 @@ from lightning_tx.testing.baseline import LENGTH, VOCAB_SIZE, with_dropout
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
 from lightning_tx.testing.subject import Subject
-from lightning_tx.testing.values import random_tokens, require_close, scramble, seeded
+from lightning_tx.testing.values import random_tokens, randomise, require_close, seeded
 
 #: Sums may be taken in another order from one call to the next.
 ROUNDING = 1e-11
@@ -60,7 +60,7 @@ def dropout_in_training(subject: Subject) -> None:
     if dropping == config[subject.group]:
         raise NotApplicable("it has no dropout of its own")
     model = build_model({**config, subject.group: dropping}, device=subject.device)
-    model = scramble(model.double()).train()
+    model = randomise(model.double()).train()
     with seeded(0):
         first = subject.states(subject.ids, model=model)
         second = subject.states(subject.ids, model=model)

@@ -3,7 +3,7 @@ import torch
 
 from lightning_tx.components.adapter.dora import DoraGrouped, DoraLinear
 from lightning_tx.kernels.grouped_linear import GroupedLinear
-from lightning_tx.testing.places import randomise
+from lightning_tx.testing.values import randomise
 from tests.components.adapter.models import assert_like_peft
 
 
@@ -21,7 +21,7 @@ def test_experts_are_linear_layers_side_by_side(bias: bool) -> None:
     layer = GroupedLinear(3, 5, 7, bias=bias).double()
     randomise(layer)
     grouped = DoraGrouped.of(layer, 2, 1.5, 0.0)
-    randomise(grouped.lora_A, 1), randomise(grouped.lora_B, 2)
+    randomise(grouped.lora_A, seed=2), randomise(grouped.lora_B, seed=3)
     with torch.no_grad():
         grouped.lora_magnitude.normal_(generator=torch.Generator().manual_seed(3))
     x, counts = torch.randn(6, 5, generator=torch.Generator().manual_seed(4), dtype=torch.float64), [2, 0, 4]

@@ -13,7 +13,7 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.schemes import Normal
 from lightning_tx.kernels.dropout import Dropout
 from lightning_tx.model.init import initialise
-from lightning_tx.testing.places import randomise
+from lightning_tx.testing.values import randomise
 
 RANK, ALPHA = 3, 12.0
 TARGETS = ["q_proj", "v_proj"]

@@ -10,7 +10,8 @@ from lightning_tx.components.attention.latent import LatentAttention
 from lightning_tx.components.positions.rope import Rope
 from lightning_tx.core.context import Memory
 from lightning_tx.kernels.cache import Cache
-from lightning_tx.testing.places import DIMS, context, randomise, site
+from lightning_tx.testing.places import DIMS, context, site
+from lightning_tx.testing.values import randomise
 from tests.model.configs import small_model, tokens
 
 B, T, D, H, K = 2, 6, DIMS.d_model, DIMS.num_heads, DIMS.head_dim

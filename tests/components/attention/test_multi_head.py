@@ -12,7 +12,8 @@ from lightning_tx.components.pattern.local import Local
 from lightning_tx.components.positions.rope import Rope
 from lightning_tx.core.context import Memory
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.testing.places import DIMS, context, dims, randomise, site
+from lightning_tx.testing.places import DIMS, context, dims, site
+from lightning_tx.testing.values import randomise
 
 B, T, S, D, H, K = 2, 6, 5, DIMS.d_model, DIMS.num_heads, DIMS.head_dim
 LEFT = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]).bool()

@@ -16,7 +16,8 @@ from lightning_tx.components.block.sandwich import Sandwich
 from lightning_tx.components.feed_forward.relu import ReLU
 from lightning_tx.core.context import Context, Output, Sublayer
 from lightning_tx.kernels.dropout import Dropout
-from lightning_tx.testing.places import DIMS, context, dims, randomise, site
+from lightning_tx.testing.places import DIMS, context, dims, site
+from lightning_tx.testing.values import randomise
 
 T, D = 6, DIMS.d_model
 

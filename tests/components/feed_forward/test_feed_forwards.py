@@ -15,7 +15,8 @@ from lightning_tx.components.feed_forward.squared_relu import SquaredReLU
 from lightning_tx.components.feed_forward.swiglu import SwiGLU
 from lightning_tx.core.description import description
 from lightning_tx.core.schema import options_of
-from lightning_tx.testing.places import DIMS, context, randomise, site
+from lightning_tx.testing.places import DIMS, context, site
+from lightning_tx.testing.values import randomise
 
 
 def relu(x: Tensor) -> Tensor:

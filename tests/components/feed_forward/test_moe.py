@@ -11,7 +11,8 @@ from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock
 from lightning_tx.components.feed_forward.moe import MixtureOfExperts
 from lightning_tx.core.context import Mean
 from lightning_tx.core.errors import ConfigError, PluginError
-from lightning_tx.testing.places import DIMS, context, randomise, site
+from lightning_tx.testing.places import DIMS, context, site
+from lightning_tx.testing.values import randomise
 
 KEY = "decoder.0.feed_forward"
 MASK = torch.tensor([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0, 0]]).bool()

@@ -8,7 +8,7 @@ from lightning_tx.components.norm.layernorm import LayerNorm
 from lightning_tx.components.norm.none import NoNorm
 from lightning_tx.components.norm.rmsnorm import RMSNorm
 from lightning_tx.core.schema import options_of
-from lightning_tx.testing.places import randomise
+from lightning_tx.testing.values import randomise
 
 WIDTH = 12
 

@@ -4,7 +4,8 @@ from torch import Tensor
 
 from lightning_tx.components.attention.multi_head import MultiHeadAttention
 from lightning_tx.components.positions.alibi import Alibi
-from lightning_tx.testing.places import DIMS, context, dims, randomise, site
+from lightning_tx.testing.places import DIMS, context, dims, site
+from lightning_tx.testing.values import randomise
 
 EIGHT = [2**-1, 2**-2, 2**-3, 2**-4, 2**-5, 2**-6, 2**-7, 2**-8]
 SLOPES = {

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.build import build_model
-from lightning_tx.testing.values import scramble
+from lightning_tx.testing.values import randomise
 
 
 def pair(family: ModuleType, reference: nn.Module, folder: Path, dtype: torch.dtype = torch.float64) -> tuple[Any, Any]:
     """Ours and theirs, every trained parameter of theirs random and none of them small; in evaluation mode."""
     fixed = {name: value.clone() for name, value in reference.named_parameters() if not value.requires_grad}
-    theirs: Any = scramble(reference, std=0.2)
+    theirs: Any = randomise(reference, std=0.2)
     theirs.load_state_dict(fixed, strict=False)
     theirs.to(dtype).eval()
     theirs.save_pretrained(folder)

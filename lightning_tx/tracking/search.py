@@ -1,0 +1,35 @@
+"""Runs of an MLflow experiment by their tags, as plain records."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from lightning_tx.tracking.records import RunRecord, record_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_PAGE = 500
+
+
+def search(client: "MlflowClient", experiment_id: str, tags: Mapping[str, str]) -> list[RunRecord]:
+    """All runs with these tags, oldest first; those that were deleted in the UI are left out."""
+    if not all(map(searchable, tags.values())):
+        return []
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    found: list[RunRecord] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], query, max_results=_PAGE, page_token=token)
+        found += map(record_of, page)
+        token = page.token
+        if not token:
+            return sorted(found, key=_age)
+
+
+def searchable(value: str) -> bool:
+    """Whether MLflow's search can ask for a value: it has no way to quote a quotation mark."""
+    return not any(mark in value for mark in "'\"`\\")
+
+
+def _age(record: RunRecord) -> tuple[float, str]:
+    return (record.start_time.timestamp() if record.start_time else 0.0, record.run_id)
