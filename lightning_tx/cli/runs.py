@@ -7,17 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_tx.cli.stores import StoreParser, add_store_arguments, get_store
-from lightning_tx.core.errors import ConfigError, choices, nearest
+from lightning_tx.core.errors import ConfigError, choices
 
 if TYPE_CHECKING:
     from lightning_tx.runs.loading import LoadedRun
-    from lightning_tx.tracking.records import RunRecord
     from lightning_tx.tracking.store import Store
 
-#: Fewest characters that stand for a whole id, and how many an id has.
-SHORTEST_ID, WHOLE_ID = 6, 32
-#: How many runs an error about a wrong id shows.
-_SHOWN_RUNS = 5
+
+#: How a run is named.
+RUN_HELP = "id of a run or its first six characters; 'last': the newest finished; 'best:STUDY': a study's best"
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, metavar: str, text: str) -> None:
@@ -25,7 +23,7 @@ def add_run_arguments(parser: argparse.ArgumentParser, metavar: str, text: str) 
     parser.add_argument(
         "run",
         metavar="RUN",
-        help=f"id of a run, its first {SHORTEST_ID} characters or more, or 'last': the newest finished",
+        help=RUN_HELP,
     )
     parser.add_argument("words", nargs="*", metavar=metavar, help=text)
     parser.add_argument("--device", choices=["cpu", "cuda"], help="what computes (default: a GPU where there is one)")
@@ -54,6 +52,7 @@ def loaded_run(arguments: argparse.Namespace) -> "tuple[Store, LoadedRun]":
     import torch
 
     from lightning_tx.cli.plugins import listed
+    from lightning_tx.runs.finding import find_run
     from lightning_tx.runs.loading import load_from
 
     if arguments.device == "cuda" and not torch.cuda.is_available():
@@ -63,52 +62,6 @@ def loaded_run(arguments: argparse.Namespace) -> "tuple[Store, LoadedRun]":
     loaded = load_from(store, find_run(store, arguments.run).run_id, plugins=plugins)
     loaded.model.to(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return store, loaded
-
-
-def find_run(store: "Store", text: str) -> "RunRecord":
-    """The run with this id, or the only one whose id begins so; of ``last`` the one started last of those finished.
-
-    Raises:
-        ConfigError: there is none, or there are several; the message shows what there is.
-    """
-    from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
-
-    if len(text) == WHOLE_ID:
-        try:
-            return _not_a_study(store, store.run(text))
-        except StoreUnavailable:
-            raise
-        except TrackingError:
-            pass  # said below, with the runs that there are
-    runs = {run.run_id: run for run in store.runs()}
-    if text == "last":
-        finished = [run for run in runs.values() if run.finished]
-        if not finished:
-            raise ConfigError(f"RUN: no run in {store.root} is finished. Latest runs: {_shown([*runs.values()])}.")
-        return finished[-1]
-    found = [run for run_id, run in runs.items() if run_id.startswith(text)]
-    if len(found) == 1 and len(text) >= SHORTEST_ID:
-        return found[0]
-    if found:
-        few = f"is shorter than {SHORTEST_ID} characters" if len(text) < SHORTEST_ID else "begins several ids"
-        raise ConfigError(f"RUN: {text!r} {few}. Runs: {_shown(found)}.")
-    raise ConfigError(
-        f"RUN: there is no run {text!r} in {store.root}.{nearest(text, runs)} Latest runs: {_shown([*runs.values()])}."
-    )
-
-
-def _not_a_study(store: "Store", run: "RunRecord") -> "RunRecord":
-    from lightning_tx.core import names
-
-    if run.tags.get(names.KIND) == names.STUDY_KIND:
-        raise ConfigError(f"RUN: {run.run_id!r} is the study {run.study!r}. Its runs: {_shown(store.runs(run.study))}.")
-    return run
-
-
-def _shown(runs: "Sequence[RunRecord]") -> str:
-    shown = [f"{run.run_id} ({run.name}, {run.status})" for run in runs[::-1][:_SHOWN_RUNS]]
-    more = [f"and {len(runs) - len(shown)} more"] if len(runs) > len(shown) else []
-    return ", ".join([*shown, *more]) or "none"
 
 
 def overridden(config: Mapping[str, Any], overrides: Sequence[str], allowed: Sequence[str]) -> dict[str, Any]:

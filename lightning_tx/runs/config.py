@@ -22,8 +22,9 @@ from lightning_tx.model.config import PARTS, ModelConfig
 from lightning_tx.model.parts import Parts
 from lightning_tx.optimizer.base import OPTIMIZER
 from lightning_tx.runs import plugins
+from lightning_tx.runs.finding import find_run
 from lightning_tx.runs.starting import start_weights
-from lightning_tx.runs.store import open_store
+from lightning_tx.runs.store import get_store
 from lightning_tx.runs.values import Values
 from lightning_tx.schedule.base import SCHEDULE, Schedule
 from lightning_tx.task.base import TASK, Task, problems_of
@@ -37,6 +38,7 @@ class RunConfig:
     """What one run is, checked: every part can be built, and they go together.
 
     Attributes:
+        init_from: the whole id of the run whose weights it starts from; None to start afresh.
         raw: the plain values that were parsed, as they are recorded.
         unread: what has no influence on the run: groups, and options as ``model.num_heads``. It is learnt by building
             the model without memory. Patterns, and positions that only turn queries and keys or add a bias, are read
@@ -73,7 +75,8 @@ class RunConfig:
         parts, problems = _parsed(raw)
         unsound = {problem.partition(":")[0].partition(".")[0] for problem in problems}
         built = Parts(parts["model"], watch=True) if "model" in parts else None
-        problems += _problems_together(parts, raw, unsound, built)
+        found: dict[str, Any] = {"init_from": None}
+        problems += _problems_together(parts, raw, unsound, built, found)
         if problems or built is None:
             raise ConfigError(problems)
         values: Values = parts.pop("values")
@@ -83,8 +86,8 @@ class RunConfig:
             root=Path(values.root),
             study=values.study,
             margin=values.margin,
-            init_from=values.init_from,
-            raw=raw,
+            init_from=found["init_from"],
+            raw={**raw, **found},
             unread=frozenset(_unread(parts, built)),
             unread_overrides=frozenset(
                 (index, group)
@@ -185,7 +188,7 @@ def _choice(group: Group[Any], raw: Mapping[str, Any]) -> Choice[Any]:
 
 
 def _problems_together(
-    parts: Mapping[str, Any], raw: Mapping[str, Any], unsound: set[str], built: Parts | None
+    parts: Mapping[str, Any], raw: Mapping[str, Any], unsound: set[str], built: Parts | None, found: dict[str, Any]
 ) -> list[str]:
     """Problems that show when parts meet; those that concern an unsound part show once it is mended."""
     attempts: list[tuple[Sequence[str], Callable[[], Any]]] = [
@@ -203,7 +206,7 @@ def _problems_together(
         (["margin"], lambda: Margin.parse(raw["margin"]) if raw.get("margin") is not None else None),
         (["tokenizer"], lambda: parts["tokenizer"].create()),
         (["decoding"], lambda: parts["decoding"].create()),
-        (["tracking", "root"], lambda: _check_start(raw)),
+        (["tracking", "root"], lambda: _check_start(raw, found)),
         (MODEL_KEYS, lambda: _build(parts["model"], built)),
     ]
     problems: list[str] = []
@@ -222,9 +225,12 @@ def _build(config: ModelConfig, parts: Parts | None) -> None:
     assembled(config, parts, None if config.model.options.get("vocab_size") else 64, None, "meta")
 
 
-def _check_start(raw: Mapping[str, Any]) -> None:
-    if raw.get("init_from"):
-        start_weights(raw["init_from"], open_store(raw))
+def _check_start(raw: Mapping[str, Any], found: dict[str, Any]) -> None:
+    """Find the run that a run starts from, and put its whole id among what was found: ``last`` is soon another one."""
+    if raw.get("init_from") is not None:
+        store = get_store(raw)
+        found["init_from"] = find_run(store, raw["init_from"], "init_from").run_id
+        start_weights(found["init_from"], store)
 
 
 def _unread(parts: Mapping[str, Any], built: Parts) -> set[str]:

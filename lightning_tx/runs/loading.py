@@ -1,5 +1,6 @@
 """A finished run, rebuilt from what was recorded."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.build import build_model
 from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.model.weights import load_weights
+from lightning_tx.runs.finding import find_run
 from lightning_tx.runs.materials import digest_of_tokenizers, vocab_sizes_of
 from lightning_tx.runs.plugins import admit
 from lightning_tx.tokenizer.base import Tokenizer
@@ -41,9 +43,9 @@ class LoadedRun:
 
 
 def load_run(
-    run_id: str,
+    run: str,
     *,
-    root: str | Path = "multirun",
+    root: str | Path | None = None,
     uri: str | None = None,
     experiment_name: str = TrackingOptions().experiment_name,
     plugins: Sequence[str | Path] = (),
@@ -51,19 +53,20 @@ def load_run(
     """Rebuild a run's model and tokenizer from what was recorded; nothing of the run's own machine is needed.
 
     Args:
-        run_id: MLflow's id of the run.
-        root: the folder of everything that runs write.
+        run: an id, its first six characters or more, ``last`` or ``best:STUDY``, see :func:`find_run`.
+        root: the folder of everything that runs write; None for ``$LTX_ROOT``, else ``multirun``.
         uri: the tracking store; None for the database below ``root``.
         experiment_name: MLflow's experiment that the run lies in, as ``tracking.experiment_name``.
         plugins: the plugin files that may be imported for it. A record alone never makes code run: a run that needs
             a file which is not listed here is refused.
 
     Raises:
-        ConfigError: nothing is recorded there, there is no such MLflow experiment, or as :func:`load_from`.
-        TrackingError: there is no such run.
+        ConfigError: nothing is recorded there, there is no such MLflow experiment or no such run, or as
+            :func:`load_from`.
     """
     options = TrackingOptions.parse({"uri": uri, "experiment_name": experiment_name})
-    return load_from(Store.get(Path(root), options), run_id, plugins=plugins)
+    store = Store.get(Path(root or os.environ.get("LTX_ROOT", "multirun")), options)
+    return load_from(store, find_run(store, run).run_id, plugins=plugins)
 
 
 def load_from(store: Store, run_id: str, *, plugins: Sequence[str | Path] = ()) -> LoadedRun:

@@ -15,3 +15,12 @@ def open_store(raw: Mapping[str, Any]) -> Store:
         ConfigError: its options have a problem, or its folder cannot be written.
     """
     return Store.open(Path(raw["root"]), TrackingOptions.parse(raw.get("tracking", {})))
+
+
+def get_store(raw: Mapping[str, Any]) -> Store:
+    """The same to read from; nothing is created.
+
+    Raises:
+        ConfigError: its options have a problem, or nothing is recorded there.
+    """
+    return Store.get(Path(raw["root"]), TrackingOptions.parse(raw.get("tracking", {})))

@@ -10,8 +10,6 @@ from sacrebleu import corpus_bleu, corpus_chrf
 
 from lightning_tx.cli import main
 from lightning_tx.cli.compose import compose
-from lightning_tx.cli.runs import find_run
-from lightning_tx.core.errors import ConfigError
 from lightning_tx.decoding.base import DECODING
 from lightning_tx.decoding.generate import generate
 from lightning_tx.decoding.greedy import Greedy
@@ -151,16 +149,6 @@ def test_bad_input_is_one_error_and_nothing_is_recorded(ltx, recorded, store, na
     assert (code, out) == (2, "")
     assert err.startswith("error: ") and all(word in err for word in words), err
     assert store.run(recorded[1][name]).metrics == before
-
-
-def test_last_is_the_newest_run_that_finished(root) -> None:
-    store = Store.open(root)
-    with pytest.raises(ConfigError, match=r"no run in .* is finished"):
-        find_run(store, "last")
-    runs = [store.create_run(name, {"ltx.kind": "run"}) for name in ("first", "second", "third")]
-    for run, status in zip(runs, ("FINISHED", "FINISHED", "FAILED"), strict=True):
-        store.end_run(run, status)
-    assert find_run(store, "last").run_id == runs[1]
 
 
 @pytest.mark.parametrize(

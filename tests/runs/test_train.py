@@ -16,7 +16,7 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.adapters import Adapters
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.facts import settle_precision
-from lightning_tx.runs.identity import identify
+from lightning_tx.runs.identity import identify, identity
 from lightning_tx.runs.loading import load_run
 from lightning_tx.runs.materials import materials
 from lightning_tx.runs.store import open_store
@@ -257,16 +257,26 @@ def test_an_adapter_starts_from_the_weights_of_another_run(root, text) -> None:
 
 
 def test_a_run_to_start_from_is_looked_for_before_anything_trains(root, text, monkeypatch) -> None:
-    (problem,) = problems_of_run(tiny_config(root, text, "init_from=nowhere"))
-    assert problem.startswith("init_from: 'nowhere': ")
+    (problem,) = problems_of_run(tiny_config(root / "empty", text, "init_from=nowhere"))
+    assert "nothing is recorded" in problem and not (root / "empty").exists()
     config = tiny_config(root, text)
     with monkeypatch.context() as patch:
         patch.setattr("lightning_tx.training.fit.fit", lambda *_, **__: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(config)
     (unfinished,) = open_store(config).runs()
+    (problem,) = problems_of_run(tiny_config(root, text, "init_from=nowhere"))
+    assert problem.startswith("init_from: there is no run 'nowhere'") and unfinished.run_id in problem
     (problem,) = problems_of_run(tiny_config(root, text, f"init_from={unfinished.run_id}"))
     assert problem.startswith(f"init_from: '{unfinished.run_id}': ") and "model.safetensors" in problem
+
+
+def test_the_run_to_start_from_is_settled_when_the_config_is_read(root, text) -> None:
+    _, base = run(tiny_config(root, text))
+    config = RunConfig.parse(tiny_config(root, text, "init_from=last", "seed=1"))
+    assert config.init_from == config.raw["init_from"] == base.run_id
+    whole = RunConfig.parse(tiny_config(root, text, f"init_from={base.run_id}", "seed=1"))
+    assert identity(config) == identity(whole) != identity(RunConfig.parse(tiny_config(root, text, "seed=1")))
 
 
 def test_weights_of_another_shape_are_refused(root, text) -> None:
