@@ -26,7 +26,18 @@ def test_the_wheel_carries_the_configuration() -> None:
     carried = {file.distribution_path: file.path for file in builder.recurse_included_files()}
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert Path(carried[f"lightning_tx/{path.relative_to(ROOT).as_posix()}"]) == path
-    assert all(name.startswith("lightning_tx/") for name in carried)
+    # Hydra takes a sweeper from its own package of plugins alone.
+    assert {name for name in carried if not name.startswith("lightning_tx/")} == {"hydra_plugins/lightning_tx.py"}
+
+
+def test_nothing_private_to_hydra_is_used() -> None:
+    files = [
+        *(ROOT / "lightning_tx").rglob("*.py"),
+        *(ROOT / "hydra_plugins").rglob("*.py"),
+        *ROOT.rglob("conf/**/*.yaml"),
+    ]
+    assert len(files) > 200
+    assert [path for path in files if "hydra._internal" in path.read_text(encoding="utf-8")] == []
 
 
 def test_dependencies_are_what_the_code_imports() -> None:

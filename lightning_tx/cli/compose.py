@@ -1,26 +1,23 @@
-"""Hydra's language turned into plain dicts: the configs of a run or of every job of a sweep."""
+"""Hydra's language turned into plain data: the config of a run, from overrides as on the command line."""
 
+import copy
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_tx.cli.plugins import KEY as PLUGINS
 from lightning_tx.cli.plugins import plugins_of
 from lightning_tx.cli.search_path import CONFIG_GROUPS, PluginConfigs, joined
 from lightning_tx.core.errors import ConfigError, choices, nearest
@@ -31,41 +28,6 @@ CONFIG = "config"
 HYDRA_VERSION = "1.3"
 
 
-@dataclass(frozen=True)
-class Job:
-    """One run as it was asked for.
-
-    Attributes:
-        overrides: the command line's overrides that apply to it.
-        config: the resolved config, plain values.
-        labels: what was chosen: the label of every group, and every other override.
-    """
-
-    overrides: tuple[str, ...]
-    config: dict[str, Any]
-    labels: dict[str, str]
-
-    @property
-    def title(self) -> str:
-        """The overrides in one line."""
-        return " ".join(self.overrides) or "the baseline"
-
-
-@dataclass(frozen=True)
-class Request:
-    """Everything one command line asks for.
-
-    Attributes:
-        jobs: the runs, in the sweep's order.
-        is_sweep: whether it is a multirun.
-        swept: the keys with several values.
-    """
-
-    jobs: tuple[Job, ...]
-    is_sweep: bool
-    swept: tuple[str, ...]
-
-
 def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The plain config of one run, from overrides as on the command line.
 
@@ -74,64 +36,106 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         ConfigError: an override is not understood, or names a choice that does not exist.
     """
-    return read_request(overrides, multirun=False).jobs[0].config
+    with understood(overrides) as parsed:
+        refuse(choice_problems(parsed))
+        refuse(several_values(parsed))
+        return plain(configured(parsed))
 
 
-def read_request(overrides: Sequence[str], *, multirun: bool, config_dirs: Sequence[str] = ()) -> Request:
-    """Compose every job that a command line asks for, without running any; imports the plugin files it lists.
+@contextmanager
+def understood(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Iterator[list[Override]]:
+    """Overrides as Hydra understands them, in a session that knows the plugin files that they list.
 
     Raises:
-        ConfigError: with the problem of each job that cannot be composed, or of each plugin file.
+        ConfigError: an override cannot be understood, or with the problem of each plugin file.
     """
     with plugins_of(overrides), joined([Path(folder) for folder in config_dirs]), hydra_session():
-        parser = OverridesParser.create()
-        with _translated():
-            parsed = parser.parse_overrides(list(overrides))
-        fixed = [override for override in parsed if not override.is_sweep_override()]
-        base = _composed([_line(override) for override in fixed if not _chooses(override)])
-        base = base if _choice_problems(fixed) else _composed([_line(override) for override in fixed])
-        if not multirun and str(base.hydra.mode) != "RunMode.MULTIRUN":
-            return _single(base, parsed)
-        if not str(base.hydra.sweeper.get("_target_", "")).endswith("BasicSweeper"):
-            raise ConfigError(
-                "hydra/sweeper: only Hydra's basic sweeper is supported; all jobs are checked beforehand."
-            )
-        given = [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
-        return _multirun(parser.parse_overrides([*given, *overrides]))
+        yield parse(overrides)
 
 
-def _single(base: DictConfig, parsed: Sequence[Override]) -> Request:
-    for override in parsed:
-        if override.is_sweep_override():
-            key = override.get_key_element()
-            raise ConfigError(f"{key}: several values ({override.input_line}) need --multirun (-m).")
-    problems = _choice_problems(parsed)
+def parse(lines: Sequence[str]) -> list[Override]:
+    """Lines of Hydra's language, parsed; a session must be open.
+
+    Raises:
+        ConfigError: one cannot be understood.
+    """
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    with translated():
+        return parser.parse_overrides(list(lines))
+
+
+def configured(overrides: Sequence[Override]) -> DictConfig:
+    """The config of overrides that have one value each, as Hydra composes it; a session must be open."""
+    config = composed([line_of(override) for override in overrides if composes(override)])
+    set_values(config, [override for override in overrides if not composes(override)])
+    return config
+
+
+def composed(lines: Sequence[str]) -> DictConfig:
+    """What Hydra composes from choices, with its own part, unresolved; a session must be open."""
+    with translated():
+        return hydra_compose(CONFIG, overrides=list(lines), return_hydra_config=True)
+
+
+def composes(override: Override) -> bool:
+    """Whether an override has a say in what is composed: a choice, or one of Hydra's own settings."""
+    key = override.key_or_group
+    return key in CONFIG_GROUPS or "/" in key or key.partition(".")[0] == "hydra"
+
+
+def set_values(config: DictConfig, overrides: Iterable[Override]) -> None:
+    """Set the values of overrides in a composed config, in place and in their order, as Hydra does.
+
+    A key that does not exist is let through: the check names all unknown keys at once.
+
+    Raises:
+        ConfigError: a value cannot be set, or what is to be deleted is not there.
+    """
+    with translated():
+        for override in overrides:
+            key = override.key_or_group
+            if override.package is not None:
+                raise ConfigError(f"{override.get_key_element()}: there is no group {key!r}.")
+            if override.is_delete():
+                _delete(config, key, override.value())
+            else:
+                OmegaConf.update(config, key, override.value(), merge=True, force_add=True)
+
+
+def _delete(config: DictConfig, key: str, value: Any) -> None:
+    present = OmegaConf.select(config, key, throw_on_missing=False)
+    if present is None:
+        raise ConfigError(f"~{key}: there is no value to delete.")
+    if value is not None and value != present:
+        raise ConfigError(f"~{key}: its value is {present}, not {value}; nothing is deleted.")
+    parent, _, name = key.rpartition(".")
+    node: Any = OmegaConf.select(config, parent) if parent else config
+    with open_dict(config):
+        del node[name]
+
+
+def line_of(override: Override) -> str:
+    """The line that an override was parsed from."""
+    assert override.input_line is not None
+    return override.input_line
+
+
+def refuse(problems: Sequence[str]) -> None:
+    """Raise an error if there are problems."""
     if problems:
         raise ConfigError(problems)
-    return Request((_job(base, [override.input_line or "" for override in parsed]),), False, ())
 
 
-def _multirun(parsed: list[Override]) -> Request:
-    problems = _choice_problems(parsed)
-    if problems:
-        raise ConfigError(problems)
-    with _translated():
-        (lines,) = BasicSweeper.split_arguments(parsed, None)
-    last = {override.get_key_element(): override for override in parsed}
-    swept = tuple(key for key, override in last.items() if override.is_sweep_override())
-    jobs = []
-    for job_lines in lines:
-        forced = [_line(override) for override in OverridesParser.create().parse_overrides(job_lines)]
-        jobs.append(_job(_composed(forced), job_lines))
-    return Request(tuple(jobs), True, swept)
+def several_values(overrides: Iterable[Override]) -> list[str]:
+    """The problem of every override that has several values where one is asked for."""
+    return [
+        f"{override.get_key_element()}: several values ({override.input_line}) need --multirun (-m)."
+        for override in overrides
+        if override.is_sweep_override()
+    ]
 
 
-def _chooses(override: Override) -> bool:
-    """Whether an override chooses from a config group, rather than setting a value."""
-    return override.key_or_group in CONFIG_GROUPS or "/" in override.key_or_group
-
-
-def _choice_problems(parsed: Sequence[Override]) -> list[str]:
+def choice_problems(parsed: Iterable[Override]) -> list[str]:
     """Choices that do not exist, of every override."""
     problems = []
     for override in parsed:
@@ -148,35 +152,34 @@ def _choice_problems(parsed: Sequence[Override]) -> list[str]:
     return problems
 
 
-def _line(override: Override) -> str:
-    """An override that is let through even where the key does not exist: the check names all unknown keys at once."""
-    line = override.input_line or ""
-    sets_value = not _chooses(override) and not override.is_delete() and not line.startswith("hydra")
-    return f"++{line.lstrip('+')}" if sets_value else line
+def values_of(group: str, label: str) -> dict[str, Any]:
+    """The content of a choice's file, with the defaults that it inherits; a session must be open."""
+    with translated():
+        content = hydra_compose(CONFIG, overrides=[f"{group}={label}"])
+        values = OmegaConf.to_container(content[group], resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
-def job_of(config: DictConfig) -> Job:
-    """The job that Hydra is running, from the config it hands over."""
-    from hydra.core.hydra_config import HydraConfig
-
-    hydra = HydraConfig.get()
-    return Job(tuple(hydra.overrides.task), plain(config), _labels(hydra.runtime.choices, hydra.overrides.task))
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
+def plain(config: DictConfig, contents: Callable[[str, str], dict[str, Any]] = values_of) -> dict[str, Any]:
     """A composed config as a plain dict, resolved, without Hydra's own part.
 
     A component named by its label alone in ``model.overrides`` (``feed_forward: gelu``) becomes the content of that
     choice's file.
+
+    Args:
+        config: as Hydra composes it.
+        contents: looks up the content of a choice's file, by group and label.
     """
-    with _translated():
-        own = OmegaConf.masked_copy(config, [str(key) for key in config if key not in ("hydra", "experiment")])
-        values = OmegaConf.to_container(own, resolve=True)
+    own = [str(key) for key in config if key not in ("hydra", "experiment")]
+    with translated():
+        config = OmegaConf.masked_copy(config, own) if len(own) < len(config) else config
+        values = OmegaConf.to_container(config, resolve=True)
     assert isinstance(values, dict)
     result = {str(key): value for key, value in values.items()}
     model = result.get("model")
     if isinstance(model, dict) and isinstance(model.get("overrides"), list):
-        model["overrides"] = [_expanded(override) for override in model["overrides"]]
+        model["overrides"] = [_expanded(override, contents) for override in model["overrides"]]
     return result
 
 
@@ -204,60 +207,26 @@ def labels_in(group: str) -> list[str]:
     return sorted(loader.get_group_options(group))
 
 
-def values_of(group: str, label: str) -> dict[str, Any]:
-    """The content of a choice's file, with the defaults that it inherits; a session must be open."""
-    with _translated():
-        composed = hydra_compose(CONFIG, overrides=[f"{group}={label}"])
-        values = OmegaConf.to_container(composed[group], resolve=True)
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
-
-
 def component_of(group: str, label: str) -> str:
     """The component that a choice names; a session must be open."""
-    loader = GlobalHydra.instance().config_loader()
-    assert isinstance(loader, ConfigLoaderImpl)
-    found = loader.repository.load_config(f"{group}/{label}")
-    own = OmegaConf.select(found.config, "name") if found is not None else None
+    path = f"{group}/{label}"
+    sources = GlobalHydra.instance().config_loader().get_sources()
+    file = next(source for source in sources if source.available() and source.is_config(path))
+    own = OmegaConf.select(file.load_config(path).config, "name")
     return str(own if own is not None else values_of(group, label)["name"])
 
 
-def _job(config: DictConfig, overrides: Sequence[str]) -> Job:
-    lines = tuple(line for line in overrides if not line.lstrip("+~").startswith("hydra"))
-    return Job(lines, plain(config), _labels(config.hydra.runtime.choices, lines))
-
-
-def _labels(chosen: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:
-    # Where a run is recorded says nothing about what it is.
-    telling = [group for group in CONFIG_GROUPS if group != "tracking"]
-    labels = {group: str(label) for group, label in chosen.items() if group in telling and label is not None}
-    for line in overrides:
-        key, _, value = line.lstrip("+~").partition("=")
-        if (
-            key not in CONFIG_GROUPS
-            and key not in ("seed", "study", "margin", "root", PLUGINS)
-            and not key.startswith("tracking.")
-        ):
-            labels[key] = value
-    return labels
-
-
-def _composed(overrides: list[str]) -> DictConfig:
-    with _translated():
-        return hydra_compose(CONFIG, overrides=overrides, return_hydra_config=True)
-
-
-def _expanded(override: Any) -> Any:
+def _expanded(override: Any, contents: Callable[[str, str], dict[str, Any]]) -> Any:
     if not isinstance(override, dict):
         return override
     return {
-        key: values_of(str(key), value) if key in GROUPS and isinstance(value, str) else value
+        key: copy.deepcopy(contents(str(key), value)) if key in GROUPS and isinstance(value, str) else value
         for key, value in override.items()
     }
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Turn what Hydra and OmegaConf raise into a ``ConfigError``."""
     try:
         yield

@@ -49,9 +49,10 @@ def environment() -> dict[str, Any]:
 def _packages() -> dict[str, str]:
     found: dict[str, str] = {}
     for distribution in metadata.distributions():
+        about = distribution.metadata  # read from its file each time that it is asked for
         # A half-removed package leaves a folder without a name; the first on the path is the one that is imported.
-        if name := distribution.metadata["Name"]:
-            found.setdefault(name, distribution.version)
+        if name := about["Name"]:
+            found.setdefault(name, about["Version"])
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 

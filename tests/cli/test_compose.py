@@ -4,7 +4,8 @@ from itertools import zip_longest
 
 import pytest
 
-from lightning_tx.cli.compose import compose, hydra_session, labels_in, read_request
+from lightning_tx.cli.compose import compose, hydra_session, labels_in
+from lightning_tx.cli.request import read_request
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.groups import GROUPS
 from lightning_tx.model.build import build_model

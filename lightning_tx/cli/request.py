@@ -1,0 +1,160 @@
+"""Everything that one command line asks for, composed once: the jobs that are checked are those that are trained."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+from lightning_tx.cli import sweeper
+from lightning_tx.cli.compose import (
+    choice_problems,
+    composes,
+    configured,
+    line_of,
+    parse,
+    plain,
+    refuse,
+    set_values,
+    several_values,
+    understood,
+    values_of,
+)
+from lightning_tx.cli.composition import Compositions
+from lightning_tx.cli.plugins import KEY as PLUGINS
+from lightning_tx.cli.search_path import CONFIG_GROUPS
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.studies import design as designs
+
+SEED = "seed"
+#: Keys that say nothing about what is trained.
+UNLABELLED = (SEED, "study", "margin", "root", PLUGINS)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run as it was asked for.
+
+    Attributes:
+        overrides: the command line's overrides that apply to it.
+        config: the resolved config, plain values.
+        labels: what was chosen: the label of every group, and every other override.
+    """
+
+    overrides: tuple[str, ...]
+    config: dict[str, Any]
+    labels: dict[str, str]
+
+    @property
+    def title(self) -> str:
+        """The overrides in one line."""
+        return " ".join(self.overrides) or "the baseline"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything one command line asks for.
+
+    Attributes:
+        jobs: the runs, in the sweep's order.
+        is_sweep: whether it is a multirun.
+        swept: the keys with several values.
+    """
+
+    jobs: tuple[Job, ...]
+    is_sweep: bool
+    swept: tuple[str, ...]
+
+
+def read_request(
+    overrides: Sequence[str], *, multirun: bool, config_dirs: Sequence[str] = (), design: str = "grid"
+) -> Request:
+    """Compose every job that a command line asks for, without running any; imports the plugin files it lists.
+
+    Args:
+        overrides: in Hydra's language.
+        multirun: whether keys may have several values; an experiment can say so as well.
+        config_dirs: further folders of choices.
+        design: which combinations of these values are trained.
+
+    Raises:
+        ConfigError: with the problem of each job that cannot be composed, or of each plugin file.
+    """
+    with understood(overrides, config_dirs) as parsed:
+        refuse(choice_problems(parsed))
+        base = configured([override for override in parsed if not override.is_sweep_override()])
+        if not multirun and str(base.hydra.mode) != "RunMode.MULTIRUN":
+            refuse(several_values(parsed))
+            lines = [line_of(override) for override in parsed]
+            return Request((_job(lines, base, base.hydra.runtime.choices, values_of),), False, ())
+        if base.hydra.sweeper.get("_target_") != sweeper.NAME:
+            raise ConfigError("hydra/sweeper: only rows is supported; all jobs are listed and checked beforehand.")
+        given = [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
+        return _multirun(parse([*given, *overrides]) if given else parsed, design)
+
+
+def _multirun(parsed: Sequence[Override], design: str) -> Request:
+    refuse(choice_problems(parsed))
+    last = {override.get_key_element(): override for override in parsed}
+    levels = {key: _levels(override) for key, override in last.items()}
+    swept = tuple(key for key, override in last.items() if override.is_sweep_override())
+    compositions = Compositions(_choices(next(iter(values.values())) for values in levels.values()))
+    contents = cache(values_of)
+    jobs = []
+    for row in _rows(levels, swept, design):
+        composition = compositions.of(_choices(row))
+        set_values(composition.config, [override for override in row if not composes(override)])
+        lines = [line_of(override) for override in row]
+        jobs.append(_job(lines, composition.config, composition.choices, contents))
+    return Request(tuple(jobs), True, swept)
+
+
+def _levels(override: Override) -> dict[str, Override]:
+    """Every value of an override as a launcher is told of it, with the override that sets it; each value once."""
+    key = override.get_key_element()
+    values = [override.get_value_element_as_str()] if not override.is_sweep_override() else []
+    if override.is_discrete_sweep():
+        values = list(dict.fromkeys(override.sweep_string_iterator()))
+    if not values:
+        raise ConfigError(f"{key}: {override.get_value_string()} has no values that can be listed.")
+    return dict(zip(values, parse([f"{key}={value}" for value in values]), strict=True))
+
+
+def _rows(levels: Mapping[str, Mapping[str, Override]], swept: Sequence[str], design: str) -> Iterator[list[Override]]:
+    """The overrides of each row of a design; the first key varies slowest, as written on the command line."""
+    seeds = next((key for key in levels if key.lstrip("+") == SEED), SEED)
+    factors = {key: list(levels[key]) for key in swept if key != seeds}
+    rows = designs.get(design)(factors, list(levels.get(seeds, {"": None})))
+    if not rows:
+        raise ConfigError(f"design: {design} makes no runs of {', '.join(swept)}.")
+    places = {key: {value: place for place, value in enumerate(values)} for key, values in levels.items()}
+    chosen: list[dict[str, str]] = [{**row.arm, seeds: row.seed} for row in rows]
+    for numbers in sorted([place.get(row.get(key, ""), 0) for key, place in places.items()] for row in chosen):
+        yield [list(values.values())[number] for values, number in zip(levels.values(), numbers, strict=True)]
+
+
+def _choices(overrides: Iterable[Override]) -> tuple[str, ...]:
+    return tuple(line_of(override) for override in overrides if composes(override))
+
+
+def _job(
+    overrides: Sequence[str],
+    config: DictConfig,
+    chosen: Mapping[str, Any],
+    contents: Callable[[str, str], dict[str, Any]],
+) -> Job:
+    lines = tuple(line for line in overrides if not line.lstrip("+~").startswith("hydra"))
+    return Job(lines, plain(config, contents), _labels(chosen, lines))
+
+
+def _labels(chosen: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:
+    # Where a run is recorded says nothing about what it is.
+    telling = [group for group in CONFIG_GROUPS if group != "tracking"]
+    labels = {group: str(label) for group, label in chosen.items() if group in telling and label is not None}
+    for line in overrides:
+        key, _, value = line.lstrip("+~").partition("=")
+        if key not in CONFIG_GROUPS and key not in UNLABELLED and not key.startswith("tracking."):
+            labels[key] = value
+    return labels

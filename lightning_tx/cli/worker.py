@@ -1,0 +1,142 @@
+"""What Hydra runs: the jobs that were checked, each trained when its number is called, here or in another process."""
+
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from rich.markup import escape
+
+from lightning_tx.cli.console import console
+from lightning_tx.cli.imports import bulk_imports
+from lightning_tx.cli.request import Job, Request
+from lightning_tx.cli.search_path import CONFIG_GROUPS
+from lightning_tx.core import names
+from lightning_tx.core.errors import LtxError
+
+if TYPE_CHECKING:
+    from lightning_tx.runs.config import RunConfig
+
+#: Overrides that say nothing about what is trained.
+UNTOLD = ("study", "margin", "root", "plugins")
+
+
+@dataclass
+class Worker:
+    """Trains the jobs of a request, and says how far it is. One failed job is recorded and does not end the others.
+
+    Hydra composes a config for each job; what is trained is the config that was checked.
+
+    Attributes:
+        request: the jobs.
+        configs: their configs as they were checked; they know classes, which another process has to find itself.
+        failures: jobs that failed in this process.
+        seconds: what each job took that was trained in this process.
+    """
+
+    request: Request
+    configs: "Sequence[RunConfig]" = ()
+    failures: int = 0
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def launched(self) -> list[tuple[str, ...]]:
+        """The overrides of each job, by its number."""
+        return [job.overrides for job in self.request.jobs]
+
+    def __call__(self, hydra_config: DictConfig) -> float:
+        """Train the job that Hydra has come to; returns its primary metric, not a number if it failed."""
+        with bulk_imports():
+            # Imported by the store and by train when they are first used, which is at once.
+            import mlflow  # noqa: F401
+
+            import lightning_tx.training.fit  # noqa: F401
+            from lightning_tx.cli.progress import ProgressBar
+            from lightning_tx.runs.train import train
+        from lightning_tx.runs.store import open_store
+        from lightning_tx.tracking.errors import RunFinished
+        from lightning_tx.tracking.study import Study
+
+        silence()
+        number = int(HydraConfig.get().job.num) if self.request.is_sweep else 0
+        job, total, swept = self.request.jobs[number], len(self.request.jobs), self.request.swept
+        out = console()
+        title = title_of(job, swept)
+        # On a terminal the progress bar carries the title until the run has ended.
+        alone = total == 1
+        line = title if alone else f"[{number + 1}/{total}] {title}"
+        out.print("" if out.is_terminal else line, markup=False, end="\n" if alone and not out.is_terminal else "")
+        began = time.monotonic()
+        try:
+            config = self._config(number)
+            store = open_store(config.raw)
+            study = Study.get(store, config.study) if config.study else None
+            name, bar = _run_name(job, swept), ProgressBar(out, line)
+            told: dict[str, Any] = {"say": lambda text: out.print(f"  {text}", markup=False)} if alone else {}
+            record = train(config, name=name, labels=job.labels, store=store, study=study, callbacks=[bar], **told)
+        except RunFinished as finished:
+            record, seconds = finished.record, None
+        except Exception as error:
+            self.failures += 1
+            out.print(line if out.is_terminal else "", markup=False, end="")
+            _print_failure(error, out)
+            return float("nan")
+        else:
+            seconds = time.monotonic() - began
+            self.seconds.append(seconds)
+        metric = record.tags[names.METRIC]
+        value = record.metrics[metric]
+        took = "finished before" if seconds is None else f"{seconds:.0f} s"
+        out.print(line if out.is_terminal else "", markup=False, end="")
+        out.print(f"  {metric} {value:.4g}  ({took}{self._time_left(total - number - 1)})")
+        return value
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "configs": ()}
+
+    def _config(self, number: int) -> "RunConfig":
+        from lightning_tx.runs.config import RunConfig
+
+        return self.configs[number] if self.configs else RunConfig.parse(self.request.jobs[number].config)
+
+    def _time_left(self, left: int) -> str:
+        if not left or not self.seconds:
+            return ""
+        minutes = left * sum(self.seconds) / len(self.seconds) / 60
+        return f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
+
+
+def title_of(job: Job, swept: Sequence[str] = ()) -> str:
+    """What tells a job from the others of its sweep, or from the baseline, in one line."""
+    values = {line.partition("=")[0].lstrip("+~"): line for line in job.overrides}
+    shown = [values[key] for key in swept] if swept else [values[key] for key in values if key not in UNTOLD]
+    return " ".join(shown) or "baseline"
+
+
+def _run_name(job: Job, swept: Sequence[str]) -> str:
+    """The title without the names of groups, whose choices speak for themselves: ``rope gqa seed=2``."""
+    words = title_of(job, swept).split(" ")
+    return " ".join(word.partition("=")[2] if word.partition("=")[0] in CONFIG_GROUPS else word for word in words)
+
+
+def _print_failure(error: Exception, out: Any) -> None:
+    reason = str(error) if isinstance(error, LtxError) else f"{type(error).__name__}: {error}"
+    out.print(f"  [red]failed[/]: {escape(reason)}")
+    if not isinstance(error, LtxError):
+        frames = traceback.extract_tb(error.__traceback__)
+        out.print(
+            f"  at {frames[-1].filename}:{frames[-1].lineno}; the whole traceback is the run's {names.TRACEBACK_FILE}"
+        )
+
+
+def silence() -> None:
+    """Keep what libraries say about themselves off the screen."""
+    import logging
+    import warnings
+
+    for name in ("mlflow", "alembic", "lightning_fabric", "pytorch_lightning"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(mlflow|pytorch_lightning|lightning_fabric|torch|hydra)(\.|$)")
