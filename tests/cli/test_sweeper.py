@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from lightning_tx.cli import main
 from lightning_tx.cli.request import read_request
 from lightning_tx.cli.sweeper import RowSweeper
-from lightning_tx.tracking.store import Mlflow
+from lightning_tx.tracking.store import Store
 from tests.tiny import tiny_overrides
 
 FOLDER = Path(__file__).parent / "spawning"
@@ -103,7 +103,7 @@ def test_a_launcher_of_processes_trains_what_was_checked(root, text) -> None:
         env={**os.environ, "PYTHONPATH": python_path, "ELSEWHERE": "16"},
     )
     assert process.returncode == 0, process.stdout + process.stderr
-    runs, (study,) = (store := Mlflow(root).open()).runs(), store.studies()
+    runs, (study,) = (store := Store.get(root)).runs(), store.studies()
     assert study.study == "a,b" and {run.study for run in runs} == {study.study}
     assert sorted((run.choices["positions"], run.seed) for run in runs) == [
         (name, seed) for name in ("none", "rope") for seed in (0, 1)

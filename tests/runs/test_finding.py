@@ -70,6 +70,7 @@ def test_runs_are_looked_for_where_the_variable_says(tmp_path: Path, monkeypatch
     with pytest.raises(ConfigError, match="nothing is recorded"):
         load_run("last")
     assert not root.exists()
-    finished(Store.open(root), "bare")
+    store = Store.open(root)
+    store.log_json(finished(store, "bare"), "config.json", {})
     with pytest.raises(ConfigError, match=r"it has no tokenizer.json"):
         load_run("last")
