@@ -7,6 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lightning_tx.api import evaluate as evaluate
+    from lightning_tx.api import load_study as load_study
+    from lightning_tx.api import report as report
+    from lightning_tx.api import sweep as sweep
+    from lightning_tx.api import train as train
     from lightning_tx.cli.compose import compose as compose
     from lightning_tx.groups import register as register
     from lightning_tx.model.build import build_model as build_model
@@ -17,10 +22,30 @@ __version__ = "0.1.0"
 _HOMES = {
     "build_model": "lightning_tx.model.build",
     "compose": "lightning_tx.cli.compose",
+    "evaluate": "lightning_tx.api",
     "load_run": "lightning_tx.runs.loading",
+    "load_study": "lightning_tx.api",
     "register": "lightning_tx.groups",
+    "report": "lightning_tx.api",
+    "sweep": "lightning_tx.api",
+    "train": "lightning_tx.api",
 }
-__all__ = ["__version__", "build_model", "compose", "load_run", "register"]
+__all__ = [
+    "__version__",
+    "build_model",
+    "compose",
+    "evaluate",
+    "load_run",
+    "load_study",
+    "register",
+    "report",
+    "sweep",
+    "train",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def __getattr__(name: str) -> Any:

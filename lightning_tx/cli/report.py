@@ -43,17 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the report and keep it as artifacts of the study."""
-    from lightning_tx.tracking.study import Study
+    from lightning_tx.studies.reporting import find_study
 
-    store = get_store(arguments)
-    name = arguments.study
-    if name == "last":
-        studies = store.studies()
-        if not studies:
-            raise ConfigError("study: no study is recorded yet; a sweep (ltx train -m ...) makes one.")
-        name = studies[0].name
     baselines = dict(_pair(text) for text in arguments.baseline)
-    print_report(Study.get(store, name), console(), arguments.metric, arguments.direction, baselines)
+    study = find_study(get_store(arguments), arguments.study)
+    print_report(study, console(), arguments.metric, arguments.direction, baselines)
     return 0
 
 
@@ -64,38 +58,12 @@ def print_report(
     direction: "Direction | None" = None,
     baselines: dict[str, str] | None = None,
 ) -> None:
-    """Compare the runs of a study on the terminal, in ``report.md`` and in two CSV files.
-
-    A report that sees more seeds than those before it is counted: what it finds is judged accordingly.
-
-    Raises:
-        ConfigError: no run has the metric, it is not known which way it is good, or a baseline does not exist.
-    """
+    """Compare the runs of a study on the terminal; see :func:`lightning_tx.studies.reporting.report_on`."""
     from lightning_tx.cli.render_report import to_rich
-    from lightning_tx.runs.identity import VOLATILE
-    from lightning_tx.studies.export import to_csv, to_markdown
-    from lightning_tx.studies.metric import choose_metric
-    from lightning_tx.studies.report import build_report
+    from lightning_tx.studies.reporting import report_on
 
-    runs = study.runs()
-    if not runs:
-        raise ConfigError(f"study: {study.name!r} has no runs.")
-    report = build_report(
-        study.name,
-        runs,
-        study.store.configs(runs),
-        choose_metric(runs, metric, direction),
-        baselines=baselines,
-        volatile=VOLATILE,
-        rows=study.rows(),
-        margin=study.margin,
-        looks=[num_seeds for num_seeds, _ in study.looks],
-        may_switch=metric is None,
-    )
-    study.add_look(report.num_seeds)
+    report = report_on(study, metric, direction, baselines)
     out.print("", to_rich(report), sep="\n")
-    for name, text in {names.REPORT_FILE: to_markdown(report), **to_csv(report)}.items():
-        study.log_text(name, text)
     out.print(f"\nReport: {_shown(study)}", markup=False, soft_wrap=True)
     out.print(f"All runs in the MLflow UI: {_command()} ui{_options(study)}", markup=False, soft_wrap=True)
 

@@ -14,14 +14,14 @@ from lightning_tx.cli.console import console
 from lightning_tx.cli.flags import Flags
 from lightning_tx.cli.imports import bulk_imports, import_torchmetrics
 from lightning_tx.cli.plugins import plugins_of
-from lightning_tx.cli.request import Job, Request, read_request
+from lightning_tx.cli.request import Request, read_request
 from lightning_tx.cli.worker import Worker, silence, title_of
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.package import conf_dir
 
 if TYPE_CHECKING:
     from lightning_tx.runs.config import RunConfig
-    from lightning_tx.tracking.study import Study
+    from lightning_tx.studies.sweep import Asked
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -43,14 +43,12 @@ def run(arguments: Sequence[str]) -> int:
     silence()
     with bulk_imports():
         import_torchmetrics()
-        from lightning_tx.runs.identity import identify
+        import lightning_tx.studies.sweep  # noqa: F401
 
     configs = _checked(request)
     request = _settled(request, configs)
-    identities = [identify(config) for config in configs]
-    if request.is_sweep:
-        return _sweep(flags.arguments, request, configs, identities)
-    return _single(flags.arguments, request, configs, identities)
+    asked = _asked(request, configs)
+    return (_sweep if request.is_sweep else _single)(flags.arguments, request, asked)
 
 
 def _checked(request: Request) -> "list[RunConfig]":
@@ -59,24 +57,14 @@ def _checked(request: Request) -> "list[RunConfig]":
     Raises:
         ConfigError: with every problem of every job, and what is varied although nothing reads it.
     """
-    from lightning_tx.runs.config import RunConfig, unread_problems
+    from lightning_tx.studies.sweep import parse_all
 
+    problems = _margin_problems(request)
     configs: list[RunConfig] = []
-    found: dict[str, list[Job]] = {}
-    for job in request.jobs:
-        try:
-            configs.append(RunConfig.parse(job.config))
-        except ConfigError as error:
-            for problem in error.problems:
-                found.setdefault(problem, []).append(job)
-    problems = []
-    for problem, jobs in found.items():
-        everywhere = len(jobs) == len(request.jobs)
-        others = f" and {len(jobs) - 1} more" if len(jobs) > 1 else ""
-        problems.append(problem if everywhere else f"{problem} (in {jobs[0].title}{others})")
-    problems += _margin_problems(request)
-    if not found:
-        problems += unread_problems(configs, request.swept)
+    try:
+        configs = parse_all([job.config for job in request.jobs], [job.title for job in request.jobs], request.swept)
+    except ConfigError as error:
+        problems = [*error.problems, *problems]
     if problems:
         raise ConfigError(problems)
     return configs
@@ -102,50 +90,42 @@ def _margin_problems(request: Request) -> list[str]:
     return []
 
 
-def _opened(
-    name: str, request: Request, configs: "Sequence[RunConfig]", identities: list[str], overrides: Sequence[str]
-) -> "Study":
-    """The study of a command line, with everything that is asked for in its plan.
+def _asked(request: Request, configs: "Sequence[RunConfig]") -> "list[Asked]":
+    from lightning_tx.studies.sweep import Asked
 
-    Raises:
-        ConfigError: the name cannot be used, or the margin cannot be stated any more.
-    """
-    from lightning_tx.runs.store import open_store
-    from lightning_tx.tracking.study import Row, Study
-
-    config = request.jobs[0].config
-    study = Study.open(open_store(config), name, overrides=overrides, margin=config["margin"])
-    study.ask(
-        [
-            Row(identity, title_of(job, request.swept), config.seed, job.labels)
-            for job, config, identity in zip(request.jobs, configs, identities, strict=True)
-        ]
-    )
-    return study
+    return [
+        Asked(config, title_of(job, request.swept), job.labels)
+        for job, config in zip(request.jobs, configs, strict=True)
+    ]
 
 
-def _single(arguments: Sequence[str], request: Request, configs: "Sequence[RunConfig]", identities: list[str]) -> int:
-    job = request.jobs[0]
-    if job.config["study"]:
-        _opened(job.config["study"], request, configs, identities, job.overrides)
-    worker = Worker(request, configs)
+def _single(arguments: Sequence[str], request: Request, asked: "Sequence[Asked]") -> int:
+    from lightning_tx.studies.sweep import open_study
+
+    config = asked[0].config
+    if config.study:
+        open_study(config.study, asked, overrides=request.jobs[0].overrides, margin=config.margin)
+    worker = Worker(request, [config])
     _hydra(arguments, worker)
     return 1 if worker.failures else 0
 
 
-def _sweep(arguments: Sequence[str], request: Request, configs: "Sequence[RunConfig]", identities: list[str]) -> int:
+def _sweep(arguments: Sequence[str], request: Request, asked: "Sequence[Asked]") -> int:
     from lightning_tx.cli.report import print_report
     from lightning_tx.runs.facts import settle_precision
+    from lightning_tx.studies.sweep import open_study
     from lightning_tx.tracking.interrupts import Interrupted, Interrupts
 
     name = request.jobs[0].config["study"] or _study_name(request)
-    study = _opened(name, request, configs, identities, [argument for argument in arguments if "=" in argument])
+    configs = [each.config for each in asked]
+    overrides = [argument for argument in arguments if "=" in argument]
+    study = open_study(name, asked, overrides=overrides, margin=configs[0].margin)
     out = console()
     out.print(f"Study [bold]{name}[/]: {len(request.jobs)} runs over {', '.join(request.swept)}.")
     settled = settle_precision(study, configs)
     if settled:
         out.print(f"precision {settled[0]}: {settled[1]}", markup=False, soft_wrap=True)
-    _mention_duplicates(request, identities, out)
+    _mention_duplicates(asked, out)
     try:
         with Interrupts():
             named = [replace(config, study=name, raw={**config.raw, "study": name}) for config in configs]
@@ -155,13 +135,11 @@ def _sweep(arguments: Sequence[str], request: Request, configs: "Sequence[RunCon
         out.print("\nInterrupted. The same command goes on where it stopped.")
         raise
     finished = {run.identity for run in study.runs() if run.finished}
-    missing = [job for job, identity in zip(request.jobs, identities, strict=True) if identity not in finished]
+    missing = [each for each in asked if each.identity not in finished]
     study.finish("FAILED" if missing else "FINISHED")
     print_report(study, out)
     if missing:
-        out.print(
-            f"[red]{len(missing)} of {len(request.jobs)} runs did not finish.[/] The same command tries them again."
-        )
+        out.print(f"[red]{len(missing)} of {len(asked)} runs did not finish.[/] The same command tries them again.")
     return 1 if missing else 0
 
 
@@ -184,13 +162,13 @@ def _named(request: Request, study: str) -> Request:
     return replace(request, jobs=tuple(jobs))
 
 
-def _mention_duplicates(request: Request, identities: list[str], out: Any) -> None:
-    first: dict[str, Job] = {}
-    for job, identity in zip(request.jobs, identities, strict=True):
-        if identity in first:
-            same = title_of(first[identity], request.swept)
-            out.print(f"{title_of(job, request.swept)} is the same run as {same}; it is trained once.", markup=False)
-        first.setdefault(identity, job)
+def _mention_duplicates(asked: "Sequence[Asked]", out: Any) -> None:
+    first: dict[str, str] = {}
+    for each in asked:
+        if each.identity in first:
+            same = first[each.identity]
+            out.print(f"{each.title} is the same run as {same}; it is trained once.", markup=False)
+        first.setdefault(each.identity, each.title)
 
 
 def _hydra(arguments: Sequence[str], task: Any) -> None:

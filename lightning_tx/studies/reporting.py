@@ -1,0 +1,93 @@
+"""A study's report made and kept: what the command and Python ask for alike."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from lightning_tx.core import names
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.measure import Direction
+from lightning_tx.runs.identity import VOLATILE
+from lightning_tx.studies.export import to_csv, to_markdown
+from lightning_tx.studies.metric import choose_metric
+from lightning_tx.studies.report import Report, build_report
+from lightning_tx.tracking.store import Store
+from lightning_tx.tracking.study import Study
+
+#: Stands for the study that was opened last.
+LATEST = "last"
+
+
+def find_study(store: Store, name: str = LATEST) -> Study:
+    """A study by its name; ``last`` for the one opened last.
+
+    Raises:
+        ConfigError: there is no such study; the message lists those there are.
+    """
+    if name != LATEST:
+        return Study.get(store, name)
+    studies = store.studies()
+    if not studies:
+        raise ConfigError("study: no study is recorded yet; a sweep (ltx train -m ...) makes one.")
+    return Study.get(store, studies[0].study or studies[0].name)
+
+
+def report_on(
+    study: Study,
+    metric: str | None = None,
+    direction: Direction | None = None,
+    baselines: Mapping[str, str] | None = None,
+) -> Report:
+    """Compare the runs of a study, and keep the report as ``report.md`` and two CSV files among its artifacts.
+
+    A report that sees more seeds than those before it is counted: what it finds is judged accordingly.
+
+    Args:
+        study: the study.
+        metric: what is compared; None for the task's primary measure at the end of training.
+        direction: whether less or more of it is better; None where it is known.
+        baselines: by factor, the level that the others are compared with; the first for factors left out.
+
+    Raises:
+        ConfigError: the study has no runs, no run has the metric, it is not known which way it is good, or a baseline
+            does not exist.
+    """
+    runs = study.runs()
+    if not runs:
+        raise ConfigError(f"study: {study.name!r} has no runs.")
+    report = build_report(
+        study.name,
+        runs,
+        study.store.configs(runs),
+        choose_metric(runs, metric, direction),
+        baselines=baselines,
+        volatile=VOLATILE,
+        rows=study.rows(),
+        margin=study.margin,
+        looks=[num_seeds for num_seeds, _ in study.looks],
+        may_switch=metric is None,
+    )
+    study.add_look(report.num_seeds)
+    for name, text in {names.REPORT_FILE: to_markdown(report), **to_csv(report)}.items():
+        study.log_text(name, text)
+    return report
+
+
+def table_of(study: Study) -> pd.DataFrame:
+    """The runs of a study, a row each in the order in which they started.
+
+    Columns are ``run_id``, ``name``, ``status``, ``seed``, what was chosen (``positions``, ``optimizer.lr``, ...: None
+    where a run does not read it), and every metric's last value.
+    """
+    runs = study.runs()
+    chosen = sorted({key for run in runs for key in run.choices})
+    metrics = sorted({key for run in runs for key in run.metrics})
+    return pd.DataFrame(
+        [
+            {"run_id": run.run_id, "name": run.name, "status": run.status, "seed": run.seed}
+            | {key: run.choices.get(key) for key in chosen}
+            | {key: run.metrics.get(key, float("nan")) for key in metrics}
+            for run in runs
+        ],
+        columns=["run_id", "name", "status", "seed", *chosen, *metrics],
+    )
