@@ -13,7 +13,8 @@ from lightning_tx.runs.evaluation import Evaluation, SplitToScore, record
 from lightning_tx.runs.evaluation import evaluate as evaluate_run
 from lightning_tx.runs.finding import LAST, find_run
 from lightning_tx.runs.loading import load_from
-from lightning_tx.runs.materials import cache_folder
+from lightning_tx.runs.materials import cache_folder, materials
+from lightning_tx.runs.notes import notes_on
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train as train_run
 from lightning_tx.studies.report import Report
@@ -65,6 +66,8 @@ def train(
     parsed = RunConfig.parse(config)
     store = open_store(parsed.raw)
     study = Study.get(store, parsed.study) if parsed.study else None
+    for note in notes_on(parsed, materials(parsed)):
+        say(f"note: {note}")
     labels = labels_of([config])[0]
     try:
         return train_run(parsed, name=name, labels=labels, store=store, study=study, callbacks=callbacks, say=say)

@@ -48,7 +48,15 @@ def run(arguments: Sequence[str]) -> int:
     configs = _checked(request)
     request = _settled(request, configs)
     asked = _asked(request, configs)
+    _print_notes(asked)
     return (_sweep if request.is_sweep else _single)(flags.arguments, request, asked)
+
+
+def _print_notes(asked: "Sequence[Asked]") -> None:
+    from lightning_tx.studies.sweep import notes_of
+
+    for note in notes_of(asked):
+        console().print(f"note: {note}", markup=False, soft_wrap=True)
 
 
 def _checked(request: Request) -> "list[RunConfig]":

@@ -10,6 +10,8 @@ from lightning_tx.groups import GROUPS
 from lightning_tx.runs.config import RunConfig, unread_problems
 from lightning_tx.runs.facts import settle_precision
 from lightning_tx.runs.identity import VOLATILE, identify
+from lightning_tx.runs.materials import materials
+from lightning_tx.runs.notes import notes_on
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
 from lightning_tx.studies.keys import ABSENT, below, flatten, label_of
@@ -60,15 +62,29 @@ def parse_all(raw: Sequence[Mapping[str, Any]], titles: Sequence[str], varied: I
         except ConfigError as error:
             for problem in error.problems:
                 found.setdefault(problem, []).append(title)
-    problems = []
-    for problem, those in found.items():
-        others = f" and {len(those) - 1} more" if len(those) > 1 else ""
-        problems.append(problem if len(those) == len(raw) else f"{problem} (in {those[0]}{others})")
+    problems = [_told(problem, those, len(raw)) for problem, those in found.items()]
     if not found:
         problems += unread_problems(configs, varied)
     if problems:
         raise ConfigError(problems)
     return configs
+
+
+def notes_of(asked: Sequence[Asked]) -> list[str]:
+    """What is odd about runs and no mistake, each told once; see :func:`lightning_tx.runs.notes.notes_on`."""
+    found: dict[str, list[str]] = {}
+    for each in asked:
+        for note in notes_on(each.config, materials(each.config)):
+            found.setdefault(note, []).append(each.title)
+    return [_told(note, titles, len(asked)) for note, titles in found.items()]
+
+
+def _told(sentence: str, titles: Sequence[str], total: int) -> str:
+    """A sentence about some runs of all, with the first of them where it is not about all."""
+    if len(titles) == total:
+        return sentence
+    others = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
+    return f"{sentence} (in {titles[0]}{others})"
 
 
 def open_study(name: str, asked: Sequence[Asked], *, overrides: Sequence[str] = (), margin: Any = None) -> Study:
@@ -118,6 +134,8 @@ def sweep(
     ]
     own = open_study(study, asked, margin=margin)
     settle_precision(own, parsed)
+    for note in notes_of(asked):
+        say(f"note: {note}")
     for each in asked:
         try:
             train(each.config, name=each.title, labels=each.labels, store=own.store, study=own, callbacks=callbacks)
