@@ -12,6 +12,7 @@ from lightning_tx.data.batch import IGNORE, PairBatch
 from lightning_tx.data.corpus import SPLIT_NAMES, Corpus, EncodedSplit, SplitName, prepare
 from lightning_tx.data.rows import padded_window
 from lightning_tx.tokenizer.base import Tokenizer
+from lightning_tx.tokenizer.sides import Tokenizers
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,10 @@ class PairCorpus:
         return getattr(self.texts, name)
 
 
-def prepare_pairs(
-    splits: Splits[tuple[str, str]], source_tokenizer: Tokenizer, target_tokenizer: Tokenizer, cache: Path
-) -> PairCorpus:
+def prepare_pairs(splits: Splits[tuple[str, str]], tokenizers: Tokenizers, cache: Path) -> PairCorpus:
     """Encode both sides of every pair, or open what was encoded before; see :func:`prepare`."""
-    source = prepare(side(splits, 0), source_tokenizer, cache)
-    return PairCorpus(source, prepare(side(splits, 1), target_tokenizer, cache), splits, target_tokenizer)
+    source = prepare(side(splits, 0), tokenizers.source, cache)
+    return PairCorpus(source, prepare(side(splits, 1), tokenizers.target, cache), splits, tokenizers.target)
 
 
 def side(splits: Splits[tuple[str, str]], which: int) -> Splits[str]:
