@@ -57,7 +57,7 @@ def trainer(model: Any, tokens_BT: Tensor) -> Step:
 
 def loss_of(model: Any, tokens_BT: Tensor) -> Tensor:
     states_ND = model(tokens_BT[:, :-1]).x.flatten(0, 1)
-    return model.cross_entropy(states_ND, tokens_BT[:, 1:].flatten()) / len(states_ND)
+    return model.head.cross_entropy(states_ND, tokens_BT[:, 1:].flatten()) / len(states_ND)
 
 
 def with_peft(base: nn.Module) -> nn.Module:

@@ -24,9 +24,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from lightning_tx.decoding.base import DECODING
 from lightning_tx.decoding.generate import generate
+from lightning_tx.model.body import Body
 from lightning_tx.model.build import build_model
 from lightning_tx.model.interop import gpt2
-from lightning_tx.model.language_model import LanguageModel
 
 LAYERS, WIDTH, HEADS, VOCABULARY = 4, 256, 4, 10_000
 PROMPT, NEW = 16, 64
@@ -35,7 +35,7 @@ SETTINGS = [(1, 2.3), (32, 1.6)]
 PAD, BOS, EOS = 0, 1, 2
 
 
-def models() -> tuple[LanguageModel, Any]:
+def models() -> tuple[Body, Any]:
     """The same model twice."""
     torch.manual_seed(0)
     theirs: Any = GPT2LMHeadModel(

@@ -14,7 +14,6 @@ from lightning_tx.decoding.base import DECODING
 from lightning_tx.decoding.generate import generate
 from lightning_tx.model.generation import right_padded
 from lightning_tx.model.interop import marian
-from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.runs.loading import LoadedRun, load_run
 from lightning_tx.tokenizer.base import Tokenizer
 
@@ -23,12 +22,12 @@ SETTINGS = [("greedy", 1, 1.5), ("beam", 5, 1.5)]
 MAX_NEW, ROWS = 100, 64
 
 
-def marian_of(model: LanguageModel, tokenizer: Tokenizer, max_positions: int) -> Any:
+def marian_of(model: Any, tokenizer: Tokenizer, max_positions: int) -> Any:
     """Marian's model with the weights of ours: post-norm, biases, ReLU, sinusoidal positions, one embedding."""
     dims = model.dims
     theirs: Any = MarianMTModel(
         MarianConfig(
-            vocab_size=dims.vocab_size,
+            vocab_size=model.token_embedding.num_embeddings,
             d_model=dims.d_model,
             encoder_layers=dims.encoder_layers,
             decoder_layers=dims.decoder_layers,
@@ -54,15 +53,15 @@ def marian_of(model: LanguageModel, tokenizer: Tokenizer, max_positions: int) ->
         for stack in ("encoder", "decoder"):
             table = model.get_submodule(stack).positions.embed(nothing, torch.arange(max_positions)[None])[0]
             theirs.get_submodule(f"model.{stack}").embed_positions.weight.copy_(table)
-    never = [tokenizer.bos_id, *range(model.vocab_size, dims.vocab_size)]
+    never = [tokenizer.bos_id, *range(model.vocab_size, model.token_embedding.num_embeddings)]
     theirs.generation_config.bad_words_ids = [[each] for each in {*never, tokenizer.pad_id}]
     return theirs
 
 
 def compare(run: LoadedRun, sentences: list[str], repeats: int) -> bool:
     """Print the times and ratios of translating all sentences; returns whether the ratios are held."""
-    tokenizer = run.tokenizer
-    sources = [[*tokens, tokenizer.eos_id] for tokens in run.tokenizers[0].encode_batch(sentences)]
+    tokenizer = run.tokenizers.target
+    sources = [[*tokens, tokenizer.eos_id] for tokens in run.tokenizers.source.encode_batch(sentences)]
     theirs = marian_of(run.model, tokenizer, max(map(len, sources)) + MAX_NEW)
     special = {"bos_id": tokenizer.bos_id, "eos_id": tokenizer.eos_id, "pad_id": tokenizer.pad_id}
     held = True

@@ -72,7 +72,7 @@ def variants(model: Any, task: Translation) -> dict[str, Trained]:
 
     def plain(batch: PairBatch) -> Tensor:
         states = by_hand(batch.source_BS, batch.tokens_BT, source_token_mask_BS=batch.source_token_mask_BS).x
-        logits, targets = by_hand.logits(states).flatten(0, 1), batch.targets_BT.flatten()
+        logits, targets = by_hand.head.logits(states).flatten(0, 1), batch.targets_BT.flatten()
         return F.cross_entropy(logits, targets, ignore_index=IGNORE, label_smoothing=task.label_smoothing)
 
     single, mixed = copy.deepcopy(model), copy.deepcopy(model)

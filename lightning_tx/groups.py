@@ -24,7 +24,7 @@ _HOMES = {
     "block": "lightning_tx.components.block.base",
     "feed_forward": "lightning_tx.components.feed_forward.base",
     "adapter": "lightning_tx.components.adapter.base",
-    "model": "lightning_tx.model.language_model",
+    "model": "lightning_tx.model.body",
     "task": "lightning_tx.task.base",
     "data": "lightning_tx.data.base",
     "tokenizer": "lightning_tx.tokenizer.base",

@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lightning_tx.cli.runs import add_run_arguments, loaded_run, overridden, replace_file
 from lightning_tx.core.errors import ConfigError
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lightning_tx.core.group import Choice
     from lightning_tx.decoding.base import Decoding
     from lightning_tx.decoding.generate import Generated
+    from lightning_tx.model.generation import Generator
     from lightning_tx.runs.loading import LoadedRun
     from lightning_tx.task.base import Task
 
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the outputs, one a line in the order of the inputs; on the error output, what they took."""
+    from lightning_tx.model.generation import generator_of
 
     overrides = [word for word in arguments.words if _is_override(word)]
     texts = [word for word in arguments.words if not _is_override(word)]
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"--output: '{arguments.output}' is a folder.")
     _, loaded = loaded_run(arguments)
     decoding = DECODING.parse(overridden(loaded.config, overrides, OVERRIDABLE)["decoding"])
-    loaded.model.room([])  # refuses a model that does not generate, before inputs are waited for
+    generator_of(loaded.model)  # refuses a model that does not generate, before inputs are waited for
     outputs, generated = write(
         loaded,
         _given(texts) if texts else _lines(arguments.file),
@@ -103,17 +105,19 @@ def write(
         ConfigError: the model does not generate, or texts are longer than its positions reach; nothing was generated.
     """
     from lightning_tx.decoding.generate import generate
+    from lightning_tx.model.generation import generator_of
 
-    reader, writer = loaded.tokenizers[0], loaded.tokenizer
+    generator = generator_of(loaded.model)
+    reader, writer = loaded.tokenizers.source, loaded.tokenizers.target
     data = DATA.create(loaded.config["data"])
     cleaned = {name: data.clean(text) for name, text in texts.items()}
     if loaded.model.num_inputs == 2:
         inputs = {name: [*reader.encode(text), reader.eos_id] for name, text in cleaned.items() if text}
     else:
         inputs = {name: [reader.bos_id, *reader.encode(text)] for name, text in cleaned.items()}
-    _check_lengths(loaded.model, inputs)
+    _check_lengths(generator, inputs)
     task: Task = TASK.create(loaded.config["task"])
-    limits = [task.max_new_tokens(len(ids), loaded.model.dims.max_seq_len) for ids in inputs.values()]
+    limits = [task.max_new_tokens(len(ids), loaded.model.max_seq_len) for ids in inputs.values()]
     generated = generate(
         loaded.model,
         list(inputs.values()),
@@ -129,11 +133,11 @@ def write(
     return [outputs.get(name, "") for name in texts], generated
 
 
-def _check_lengths(model: Any, inputs: Mapping[str, Sequence[int]]) -> None:
+def _check_lengths(generator: "Generator", inputs: Mapping[str, Sequence[int]]) -> None:
     problems = []
     for name, ids in inputs.items():
         try:
-            model.room([ids])
+            generator.room([ids])
         except ConfigError as error:
             problems.append(f"{name}: {error.problems[0].partition(': ')[2]}")
     if len(problems) > _NAMED_INPUTS:

@@ -14,10 +14,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 #: Templates of what is no registry group, and the group that it belongs to.
 INSIDE = {"metric": "task"}
 #: Why there is no template, and what to do instead.
-WITHOUT = {
-    "model": "a preset is a yaml alone, such as conf/model/llama3_8b.yaml; a topology of your own is a subclass of "
-    "lightning_tx.model.language_model.LanguageModel",
-}
+WITHOUT = {}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """``ltx show model``: a model's parameters before it is trained."""
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 from lightning_tx.cli.console import console
@@ -22,10 +23,12 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_tx.model.count import count_parameters, forward_flops_per_token, parameter_table
     from lightning_tx.runs.config import RunConfig
     from lightning_tx.runs.materials import materials
+    from lightning_tx.task.base import Task
 
     config = RunConfig.parse(compose(arguments.overrides))
-    own = config.model.model.options.get("vocab_size")
-    sizes: Any = {"vocab_size": own} if own else materials(config).vocab_sizes
+    task = config.task.create()
+    own = config.model.model.options.get("vocab_size") if type(task).num_classes is Task.num_classes else None
+    sizes: Any = {"head": task.head, **({"vocab_size": own} if own else asdict(materials(config).sizes))}
     model = build_model(config.model, **sizes, device="meta")
     counts = count_parameters(model)
     table = Table(box=None, pad_edge=False)
@@ -42,5 +45,5 @@ def run(arguments: argparse.Namespace) -> int:
     if own and own > 100_000:
         return 0
     flops = forward_flops_per_token(config.model, **sizes)
-    out.print(f"\nForward pass: {flops / 1e6:,.2f} MFLOP per token at {model.dims.max_seq_len} tokens.")
+    out.print(f"\nForward pass: {flops / 1e6:,.2f} MFLOP per token at {model.max_seq_len} tokens.")
     return 0

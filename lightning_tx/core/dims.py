@@ -24,7 +24,6 @@ class Dims:
         d_ff: inner width of the feed-forward (F).
         encoder_layers: depth of the encoder, 0 without one.
         decoder_layers: depth of the decoder, 0 without one.
-        vocab_size: rows of the embedding (V), padding to a multiple included.
         max_seq_len: longest sequence the model is trained on, in tokens.
         dropout: probability for embeddings and residual branches.
     """
@@ -35,7 +34,6 @@ class Dims:
     d_ff: int
     encoder_layers: int
     decoder_layers: int
-    vocab_size: int
     max_seq_len: int
     dropout: float
 

@@ -77,6 +77,8 @@ DIRECTION = "ltx.direction"
 MEASURES = "ltx.measures"
 #: What of a run's config nothing in it reads, separated by commas: groups, and options as ``model.num_heads``.
 UNREAD = "ltx.unread"
+#: The head that began fresh in a run that otherwise began with the weights of another.
+FRESH_HEAD = "ltx.fresh_head"
 #: Before the start of a digest: other data that the run was evaluated on.
 OTHER_DATA = "ltx.other_data."
 #: ``<key>@<step>`` of the first metric that was infinite or not a number.
@@ -118,6 +120,8 @@ ABLATION = "ablation."
 SEED = f"{ABLATION}seed"
 #: What a run was made of besides its config: ``facts.data``, ``facts.precision``, ...
 FACTS = "facts."
+#: How many classes the model of a run tells apart, if it does.
+NUM_CLASSES = "sizes.num_classes"
 #: Ends the parameter that says which version of a plugin file a group's component came from.
 PLUGIN_DIGEST = ".plugin_digest"
 

@@ -76,6 +76,23 @@ class Batch(Tensors):
 
 
 @dataclass(eq=False)
+class TextBatch(Tensors):
+    """Single texts, a row each, padded on the right.
+
+    Attributes:
+        tokens_BT: token ids, int64: ``<bos>``, the text, ``<eos>``.
+        examples_B: number of each text in its split, int64.
+        token_mask_BT: True at real tokens, False at padding; None where there is no padding.
+        labels_B: what each text is labelled with, int64; None where the texts have no labels.
+    """
+
+    tokens_BT: Tensor
+    examples_B: Tensor
+    token_mask_BT: Tensor | None = None
+    labels_B: Tensor | None = None
+
+
+@dataclass(eq=False)
 class PairBatch(Tensors):
     """Pairs of token rows: what is read, and what is to be written.
 

@@ -10,7 +10,9 @@ import torch
 from lightning_tx.data.base import Splits
 from lightning_tx.data.batch import IGNORE, PairBatch
 from lightning_tx.data.corpus import SPLIT_NAMES, Corpus, EncodedSplit, SplitName, prepare
+from lightning_tx.data.rows import padded_window
 from lightning_tx.tokenizer.base import Tokenizer
+from lightning_tx.tokenizer.sides import Tokenizers
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,10 @@ class PairCorpus:
         return getattr(self.texts, name)
 
 
-def prepare_pairs(
-    splits: Splits[tuple[str, str]], source_tokenizer: Tokenizer, target_tokenizer: Tokenizer, cache: Path
-) -> PairCorpus:
+def prepare_pairs(splits: Splits[tuple[str, str]], tokenizers: Tokenizers, cache: Path) -> PairCorpus:
     """Encode both sides of every pair, or open what was encoded before; see :func:`prepare`."""
-    source = prepare(side(splits, 0), source_tokenizer, cache)
-    return PairCorpus(source, prepare(side(splits, 1), target_tokenizer, cache), splits, target_tokenizer)
+    source = prepare(side(splits, 0), tokenizers.source, cache)
+    return PairCorpus(source, prepare(side(splits, 1), tokenizers.target, cache), splits, tokenizers.target)
 
 
 def side(splits: Splits[tuple[str, str]], which: int) -> Splits[str]:
@@ -115,13 +115,7 @@ class PairRows:
         self, which: int, examples: np.ndarray, lengths: np.ndarray, pad_id: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Token ids [B, longest] after ``<bos>``, and where they are real."""
-        tokens, cut = self._tokens[which], np.minimum(lengths, self._limit)
-        columns = np.arange(cut.max())
-        real = columns < cut[:, None]
-        # Where a row was cut, its last column is its last token all the same.
-        index = np.where(columns < cut[:, None] - 1, columns, lengths[:, None] - 1)
-        window = tokens[self._starts[which][examples][:, None] + 1 + index].astype(np.int64)
-        return np.where(real, window, pad_id), real
+        return padded_window(self._tokens[which], self._starts[which][examples] + 1, lengths, self._limit, pad_id)
 
 
 def too_long(split: PairSplit, max_seq_len: int) -> np.ndarray:

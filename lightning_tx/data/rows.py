@@ -1,4 +1,4 @@
-"""Rows of a token stream as tensors: tokens, next tokens, and where the documents are."""
+"""Rows of a token stream: of equal length, across documents, as tensors; or one text each, padded."""
 
 import numpy as np
 import torch
@@ -77,3 +77,27 @@ class Rows:
         start_columns[rows, columns] = columns
         positions = self._columns[:-1] - np.maximum.accumulate(start_columns, axis=1)
         return positions, np.cumsum(start_columns > 0, axis=1)
+
+
+def padded_window(
+    tokens: np.ndarray, starts: np.ndarray, lengths: np.ndarray, max_seq_len: int, pad_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stretches of a token stream side by side, padded on the right to the longest; no Python loop runs over them.
+
+    Args:
+        tokens: the stream.
+        starts: place of each stretch's first token, int64 [B].
+        lengths: how many tokens each has, int64 [B].
+        max_seq_len: longer ones are cut, their last token kept.
+        pad_id: fills up the shorter ones.
+
+    Returns:
+        Token ids, int64 [B, T], and where they are real, bool [B, T].
+    """
+    cut = np.minimum(lengths, max_seq_len)
+    columns = np.arange(cut.max())
+    real = columns < cut[:, None]
+    # Where a row was cut, its last column is its last token all the same.
+    index = np.where(columns < cut[:, None] - 1, columns, lengths[:, None] - 1)
+    window = tokens[starts[:, None] + index].astype(np.int64)
+    return np.where(real, window, pad_id), real

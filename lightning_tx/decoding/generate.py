@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lightning_tx.core.errors import ConfigError, DivergedError
 from lightning_tx.decoding.base import Decoded, Decoding
-from lightning_tx.model.generation import Generation
-from lightning_tx.model.language_model import LanguageModel
+from lightning_tx.model.body import Body
+from lightning_tx.model.generation import Generation, Generator, generator_of
 from lightning_tx.model.packed import packed_linears
 
 
@@ -45,7 +45,7 @@ class Generated:
 
 @torch.inference_mode()
 def generate(
-    model: LanguageModel,
+    model: Body,
     inputs: Sequence[Sequence[int]],
     decoding: Decoding,
     *,
@@ -62,7 +62,7 @@ def generate(
     The model runs in evaluation mode and in the precision of its weights.
 
     Args:
-        model: a decoder or an encoder-decoder.
+        model: one whose body is a :class:`Generator`, with the head of a language model.
         inputs: token ids: prompts or sources.
         decoding: the strategy.
         bos_id: starts the target of an encoder-decoder and an empty prompt; never produced.
@@ -78,7 +78,8 @@ def generate(
         ConfigError: the model does not generate, an input is longer than its positions reach, or a limit is below 1.
         DivergedError: the model's scores are no numbers.
     """
-    limits = _limits(model, inputs, max_new_tokens)
+    generator = generator_of(model)
+    limits = _limits(generator, inputs, max_new_tokens)
     if eos_id in (bos_id, pad_id):
         raise ConfigError(f"eos_id: {eos_id} is <bos> or <pad> as well, which are never produced: nothing would end.")
     longest_first = sorted(range(len(inputs)), key=lambda index: -len(inputs[index]))
@@ -91,7 +92,7 @@ def generate(
             for start in range(0, len(inputs), batch_size):
                 batch = longest_first[start : start + batch_size]
                 timing.begin()
-                generation = model.begin([inputs[index] for index in batch], bos_id=bos_id, pad_id=pad_id)
+                generation = generator.begin([inputs[index] for index in batch], bos_id=bos_id, pad_id=pad_id)
                 watched = _Watched(generation, timing)
                 decoded = decoding.generate(
                     watched,
@@ -172,13 +173,13 @@ class _Watched:
         self._timing.cache_bytes = max(self._timing.cache_bytes, self._generation.cache_bytes)
 
 
-def _limits(model: LanguageModel, inputs: Sequence[Sequence[int]], max_new_tokens: int | Sequence[int]) -> list[int]:
+def _limits(generator: Generator, inputs: Sequence[Sequence[int]], max_new_tokens: int | Sequence[int]) -> list[int]:
     wanted = [max_new_tokens] * len(inputs) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     if len(wanted) != len(inputs):
         raise ConfigError(f"max_new_tokens: {len(wanted)} limits for {len(inputs)} inputs.")
     if min(wanted, default=1) < 1:
         raise ConfigError(f"max_new_tokens: {min(wanted)} is below 1.")
-    room = model.room(inputs)
+    room = generator.room(inputs)
     return wanted if room is None else list(map(min, wanted, room))
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Cache:
-    """Keys, values or latents of the tokens seen so far, for every attention of a model.
+    """Keys, values or latents of the tokens seen so far, for every attention of a model; states of recurrent layers.
 
     One instance serves one generation: pass it to each forward pass with the new tokens only. Tensors are written in
     place into buffers that double when full, so use it without gradients.
@@ -20,6 +20,7 @@ class Cache:
         self.length = 0
         self._rows: dict[str, _Growing] = {}
         self._layers: dict[str, dict[str, _Growing]] = {}
+        self._states: dict[str, dict[str, Tensor]] = {}
         self._memory: dict[str, dict[str, Tensor]] = {}
 
     def extend(self, new: int, **rows: Tensor | None) -> dict[str, Tensor | None]:
@@ -53,6 +54,19 @@ class Cache:
         layer = self._layers.setdefault(site, {})
         return {name: layer.setdefault(name, _Growing(dim=-2)).append(new, keep) for name, new in tensors.items()}
 
+    def replace(self, site: str, tensors: dict[str, Tensor]) -> None:
+        """Keep tensors [B, ...] in place of those that were kept before: the state of a recurrent layer.
+
+        Args:
+            site: the layer's name.
+            tensors: a row for each row of the batch.
+        """
+        self._states[site] = dict(tensors)
+
+    def state(self, site: str) -> dict[str, Tensor] | None:
+        """What :meth:`replace` was last given for a layer; None before the first time step."""
+        return self._states.get(site)
+
     def once(self, site: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """What ``make`` returned when it was first asked for: the projected memory of cross-attention."""
         if site not in self._memory:
@@ -74,12 +88,16 @@ class Cache:
         for layer in self._layers.values():
             for growing in layer.values():
                 growing.select(rows)
+        for state in self._states.values():
+            for name, tensor in state.items():
+                state[name] = tensor.index_select(0, rows)
 
     @property
     def num_bytes(self) -> int:
         """Bytes of the tensors held for all tokens so far, spare room not counted."""
         held = [growing.held for layer in self._layers.values() for growing in layer.values()]
-        held += [tensor for tensors in self._memory.values() for tensor in tensors.values()]
+        kept = (*self._states.values(), *self._memory.values())
+        held += [tensor for tensors in kept for tensor in tensors.values()]
         return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lightning_tx.components.adapter.base import ADAPTER, Adapter, exchange
 from lightning_tx.components.adapter.extension import Extension
 from lightning_tx.core.errors import ConfigError, choices
-from lightning_tx.model.language_model import LanguageModel
+from lightning_tx.model.body import Body
 from lightning_tx.model.weights import read_tensors, write_tensors
 
 _CONFIG = "lightning_tx.adapter"
@@ -62,7 +62,7 @@ class Adapters:
         merged: whether it is folded in.
     """
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: Body) -> None:
         self.model = model
         self.active: str | None = None
         self.merged = False

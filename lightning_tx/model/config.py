@@ -15,7 +15,7 @@ from lightning_tx.components.positions.base import POSITIONS
 from lightning_tx.core.dims import Role, Stack
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.core.group import Choice, Group
-from lightning_tx.model.language_model import MODEL, LanguageModel
+from lightning_tx.model.body import MODEL, Body
 
 #: The groups whose components a model is assembled from.
 PARTS: Mapping[str, Group[Any]] = {
@@ -86,13 +86,13 @@ class ModelConfig:
     """What a model is made of.
 
     Attributes:
-        model: the topology.
+        model: the body.
         parts: the component of each group of :data:`PARTS`.
         overrides: other components for some places; later ones win.
         adapter: what is trained on a frozen base.
     """
 
-    model: Choice[LanguageModel]
+    model: Choice[Body]
     parts: Mapping[str, Choice[Any]]
     overrides: tuple[Override, ...]
     adapter: Choice[Adapter]

@@ -9,7 +9,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_tx.core.context import Sublayer
-from lightning_tx.model.build import build_model
+from lightning_tx.model.body import language_model
+from lightning_tx.model.build import HeadMaker, build_model
 from lightning_tx.model.config import ModelConfig
 
 
@@ -48,15 +49,20 @@ def parameter_table(model: nn.Module, depth: int) -> list[tuple[str, int, int]]:
 
 
 def forward_flops_per_token(
-    config: ModelConfig | Mapping[str, Any], *, vocab_size: int | None = None, source_vocab_size: int | None = None
+    config: ModelConfig | Mapping[str, Any], *, head: HeadMaker = language_model, **sizes: Any
 ) -> float:
-    """Floating-point operations of a forward pass, logits included, per token of one full-length sequence.
+    """Floating-point operations of a forward pass, that of the head included, per token of one full-length sequence.
 
     Counted by running the model on the meta device. Full attention counts over all pairs, causal or not; a sparse
     pattern counts what is computed of it. A training step costs about three times as much.
+
+    Args:
+        config: as :func:`build_model` takes it.
+        head: makes the head.
+        sizes: what the data say, as :func:`build_model` takes it.
     """
-    model = build_model(config, vocab_size=vocab_size, source_vocab_size=source_vocab_size, device="meta")
-    tokens_BT = torch.zeros(1, model.dims.max_seq_len, dtype=torch.long, device="meta")
+    model = build_model(config, head=head, device="meta", **sizes)
+    tokens_BT = torch.zeros(1, model.max_seq_len, dtype=torch.long, device="meta")
     with FlopCounterMode(display=False) as counter:
-        model.logits(model(*[tokens_BT] * model.num_inputs).x)
+        model.head.logits(model(*[tokens_BT] * model.num_inputs).x)
     return counter.get_total_flops() / tokens_BT.numel()

@@ -4,8 +4,8 @@ from torch import Tensor
 
 from lightning_tx.core.context import Memory, Output
 from lightning_tx.kernels.cache import Cache
+from lightning_tx.model.body import MODEL
 from lightning_tx.model.generation import Generation, check_lengths, left_padded
-from lightning_tx.model.language_model import MODEL
 from lightning_tx.model.single_stack import SingleStack
 
 

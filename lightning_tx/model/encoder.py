@@ -1,4 +1,4 @@
-from lightning_tx.model.language_model import MODEL
+from lightning_tx.model.body import MODEL
 from lightning_tx.model.single_stack import SingleStack
 
 

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Unpack
 
 import torch
@@ -9,15 +9,17 @@ from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.context import Memory, Output
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.kernels.cache import Cache
+from lightning_tx.model.body import MODEL
 from lightning_tx.model.generation import Generation, check_lengths, right_padded
-from lightning_tx.model.language_model import MODEL, LanguageModel, known_vocab_size, padded
 from lightning_tx.model.options import ModelOptions
 from lightning_tx.model.parts import Parts
+from lightning_tx.model.sizes import Sizes
 from lightning_tx.model.stack import LayerStack
+from lightning_tx.model.transformer import Transformer, known_vocab_size, padded
 
 
 @MODEL.register("encoder_decoder")
-class EncoderDecoder(LanguageModel):
+class EncoderDecoder(Transformer):
     """Encoder-decoder: the decoder sees its own past and, by cross-attention, the whole encoded source.
 
     One embedding serves both stacks and, tied, the output: the tying of all three. Where ``share_embeddings`` is false
@@ -27,8 +29,7 @@ class EncoderDecoder(LanguageModel):
 
     Args:
         parts: the components, by group.
-        tokenizer_size: entries of the target tokenizer's vocabulary, if there is one.
-        source_tokenizer_size: entries of the source tokenizer's vocabulary, if there is one.
+        sizes: what the data say.
         num_encoder_layers: depth of the encoder.
         num_decoder_layers: depth of the decoder.
         source_vocab_size: entries of the source's vocabulary; null for the tokenizer's, or for the target's.
@@ -41,8 +42,7 @@ class EncoderDecoder(LanguageModel):
     def __init__(
         self,
         parts: Parts,
-        tokenizer_size: int | None,
-        source_tokenizer_size: int | None,
+        sizes: Sizes,
         *,
         num_encoder_layers: Annotated[int, Field(gt=0)] = 4,
         num_decoder_layers: Annotated[int, Field(gt=0)] = 4,
@@ -51,15 +51,15 @@ class EncoderDecoder(LanguageModel):
         **options: Unpack[ModelOptions],
     ) -> None:
         chosen = with_defaults(ModelOptions, options)
-        super().__init__(tokenizer_size, encoder_layers=num_encoder_layers, decoder_layers=num_decoder_layers, **chosen)
+        super().__init__(sizes, encoder_layers=num_encoder_layers, decoder_layers=num_decoder_layers, **chosen)
         vocab_size, dims, embedding_norm = self.vocab_size, self.dims, chosen["embedding_norm"]
-        source_sizes = (source_vocab_size or vocab_size, source_tokenizer_size)
-        if share_embeddings and source_sizes != (vocab_size, tokenizer_size):
+        source_sizes = (source_vocab_size or vocab_size, sizes.source_vocab_size)
+        if share_embeddings and source_sizes != (vocab_size, sizes.vocab_size):
             raise ConfigError("model.share_embeddings: true, but source and target have different vocabularies.")
         if share_embeddings:
             self.source_embedding = self.token_embedding
         else:
-            size = known_vocab_size("model.source_vocab_size", source_vocab_size, source_tokenizer_size or vocab_size)
+            size = known_vocab_size("model.source_vocab_size", source_vocab_size, sizes.source_vocab_size or vocab_size)
             self.source_embedding = nn.Embedding(padded(size, chosen["vocab_multiple"]), dims.d_model)
         self.encoder = LayerStack(
             parts,
@@ -85,6 +85,11 @@ class EncoderDecoder(LanguageModel):
                 "tokens of the target would be seen before they are written. It is for model=decoder, where it holds "
                 "the prompt."
             )
+
+    @property
+    def stacks(self) -> Mapping[str, LayerStack]:
+        """The encoder, and the decoder next to the output."""
+        return {"encoder": self.encoder, "decoder": self.decoder}
 
     def encode(self, source_BS: Tensor, token_mask_BS: Tensor | None = None) -> tuple[Memory, Output]:
         """Source ids [B, S] to what the decoder reads; the output carries the encoder's losses and stats."""

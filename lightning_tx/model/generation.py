@@ -3,24 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from lightning_tx.core.context import Memory
-from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.context import Memory, Output
+from lightning_tx.core.errors import ConfigError, choices
 from lightning_tx.kernels.cache import Cache
+from lightning_tx.model.body import MODEL, Body
+from lightning_tx.model.heads.language_model import LanguageModelHead
 
-if TYPE_CHECKING:
-    from lightning_tx.model.language_model import LanguageModel
+
+@runtime_checkable
+class Generator(Protocol):
+    """What a body has that can continue rows of tokens."""
+
+    def begin(self, inputs: Sequence[Sequence[int]], *, bos_id: int, pad_id: int) -> Generation:
+        """Start to generate for token ids: prompts of one text, sources of a text to be written.
+
+        Args:
+            inputs: at least one row, of any lengths; a row's scores do not depend on the others.
+            bos_id: what a text to be written starts with, and a prompt that is empty.
+            pad_id: fills the shorter rows; like ``bos_id`` it is never produced.
+
+        Raises:
+            ConfigError: an input is longer than the positions reach.
+        """
+        ...
+
+    def room(self, inputs: Sequence[Sequence[int]]) -> list[int] | None:
+        """How many tokens each input can be continued by; None where there is no limit.
+
+        Raises:
+            ConfigError: an input is longer than the positions reach.
+        """
+        ...
+
+    def advance(
+        self, tokens_BT: Tensor, *, token_mask_BT: Tensor | None, cache: Cache, memory: Memory | None
+    ) -> Output:
+        """New tokens [B, T] of rows being generated to their states [B, T, D].
+
+        Args:
+            tokens_BT: the new tokens.
+            token_mask_BT: True at real tokens; None where there is no padding.
+            cache: what was kept of earlier tokens, and takes what is to be kept of these.
+            memory: the encoded sources, of a body that reads some.
+        """
+        ...
+
+
+def generator_of(model: Body) -> Generator:
+    """A model as what continues rows of tokens.
+
+    Raises:
+        ConfigError: its body or its head cannot; the message lists the bodies that can.
+    """
+    named = {MODEL.get(name): name for name in MODEL.names()}
+    own = named.get(type(model), type(model).__name__)
+    if not isinstance(model, Generator):
+        raise ConfigError(f"model.name: {own!r} does not generate text. Choices: {choices(generators())}.")
+    if not isinstance(model.head, LanguageModelHead):
+        raise ConfigError(f"task.name: the model {own!r} was trained with the head {model.head.name!r}, not on text.")
+    return model
+
+
+def generators() -> list[str]:
+    """The names of the bodies that can generate."""
+    return [name for name in MODEL.names() if issubclass(MODEL.get(name), Generator)]
 
 
 class Generation:
-    """One batch of rows being continued; made by :meth:`LanguageModel.begin`, to be used without gradients.
+    """One batch of rows being continued; made by :meth:`Generator.begin`, to be used without gradients.
 
     Args:
-        model: who generates.
+        model: a body that can generate, with the head of a language model.
         tokens_BT: what the rows begin with, fed at once.
         token_mask_BT: True at real tokens among them; None where there is no padding.
         memory: the encoded sources, for an encoder-decoder.
@@ -32,19 +90,19 @@ class Generation:
 
     def __init__(
         self,
-        model: LanguageModel,
+        model: Body,
         tokens_BT: Tensor,
         *,
         token_mask_BT: Tensor | None,
         memory: Memory | None,
         never: Sequence[int],
     ) -> None:
-        self.model = model
+        self._generator, self._head = cast(Generator, model), cast(LanguageModelHead, model.head)
         self.num_rows = tokens_BT.shape[0]
         self._cache = Cache()
         self._memory = memory
         self._padded = token_mask_BT is not None
-        ids = [*never, *range(model.vocab_size, model.dims.vocab_size)]
+        ids = [*never, *range(self._head.vocab_size, self._head.out_features)]
         self._never = torch.tensor(ids, device=tokens_BT.device)
         self.logits_BV = self._feed(tokens_BT, token_mask_BT)
 
@@ -73,8 +131,8 @@ class Generation:
         return self._cache.num_bytes
 
     def _feed(self, tokens_BT: Tensor, token_mask_BT: Tensor | None) -> Tensor:
-        output = self.model.advance(tokens_BT, token_mask_BT=token_mask_BT, cache=self._cache, memory=self._memory)
-        return self.model.logits(output.x[:, -1]).index_fill_(1, self._never, float("-inf"))
+        output = self._generator.advance(tokens_BT, token_mask_BT=token_mask_BT, cache=self._cache, memory=self._memory)
+        return self._head.logits(output.x[:, -1]).index_fill_(1, self._never, float("-inf"))
 
 
 def left_padded(rows: Sequence[Sequence[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ def packed_linears(model: nn.Module, rows: int) -> Iterator[None]:
     A kernel that packs the weights each time spends most of a decoding step on that. Results differ in the last bits
     from those of the layers' own ``forward``, which is back afterwards.
     """
-    layers = [module for module in model.modules() if type(module) is nn.Linear and _packable(module, rows)]
+    layers = [module for module in model.modules() if _packable(module, rows)]
     try:
         for layer in layers:
             vars(layer)["forward"] = _forward(layer)
@@ -29,7 +30,10 @@ def packed_linears(model: nn.Module, rows: int) -> Iterator[None]:
             vars(layer).pop("forward", None)
 
 
-def _packable(layer: nn.Linear, rows: int) -> bool:
+def _packable(layer: nn.Module, rows: int) -> TypeGuard[nn.Linear]:
+    """Whether it is a linear layer that gains, and computes nothing besides."""
+    if not isinstance(layer, nn.Linear) or type(layer).forward is not nn.Linear.forward:
+        return False
     weight = layer.weight
     worthwhile = rows * weight.numel() >= WORTHWHILE
     return worthwhile and weight.device.type == "cpu" and weight.dtype == torch.float32 and _AVAILABLE

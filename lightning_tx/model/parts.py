@@ -48,6 +48,7 @@ class Parts:
         self._asked: set[tuple[str, Origin]] = set()
         self._read: set[tuple[str, Origin]] = set()
         self._sizes: set[str] = set()
+        self._gave_sizes = False
         #: For each stack: where its positions come from and which sizes they read, which counts if they are read.
         self._positions: dict[Stack, tuple[Origin, set[str]]] = {}
 
@@ -121,6 +122,8 @@ class Parts:
 
     def unread_options(self) -> set[str]:
         """The options of the model that set a size which no component reads; known where sizes are watched."""
+        if not self._gave_sizes:
+            return set()  # a body that uses no parts reads its options itself
         return {option for option, sizes in DECIDES.items() if not sizes & self._sizes}
 
     def _pattern(self, dims: Dims, stack: Stack, layer: int, causal: bool) -> Pattern | None:
@@ -166,6 +169,7 @@ class Parts:
     def _create(self, group: str, origin: Origin, *given: Any, sizes: set[str] | None = None) -> Any:
         choice = self._choice(group, origin)
         if self._watch and given and isinstance(given[0], Dims):
+            self._gave_sizes = True
             given = (watched(given[0], self._sizes if sizes is None else sizes), *given[1:])
         try:
             return choice.create(*given)

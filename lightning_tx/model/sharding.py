@@ -4,7 +4,7 @@ Every process has the same weights and runs the model on its own tokens::
 
     tokens_BT, targets_BT = batch[:, :-1], batch[:, 1:]
     out = model(**shared_inputs(tokens_BT, group), group=group)
-    loss = model.cross_entropy(out.x.flatten(0, 1), shard(targets_BT, group).flatten()) / targets_BT.numel()
+    loss = model.head.cross_entropy(out.x.flatten(0, 1), shard(targets_BT, group).flatten()) / targets_BT.numel()
     loss.backward()
     for parameter in model.parameters():
         dist.all_reduce(parameter.grad, group=group)

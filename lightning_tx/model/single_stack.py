@@ -1,5 +1,6 @@
-"""The language models that consist of one stack."""
+"""The bodies that consist of one stack."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Unpack
 
 from pydantic import Field
@@ -9,37 +10,39 @@ from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.context import Output
 from lightning_tx.core.dims import Stack
 from lightning_tx.kernels.cache import Cache
-from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.model.options import ModelOptions
 from lightning_tx.model.parts import Parts
+from lightning_tx.model.sizes import Sizes
 from lightning_tx.model.stack import LayerStack
+from lightning_tx.model.transformer import Transformer
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 
-class SingleStack(LanguageModel):
-    """One stack between a token embedding and a projection to the vocabulary.
+class SingleStack(Transformer):
+    """One stack behind a token embedding.
 
     Args:
         parts: the components, by group.
-        tokenizer_size: entries of the tokenizer's vocabulary, if there is one.
+        sizes: what the data say.
         num_layers: depth.
     """
 
+    packs_documents = True
     name: ClassVar[Stack]
 
     def __init__(
         self,
         parts: Parts,
-        tokenizer_size: int | None,
+        sizes: Sizes,
         *,
         num_layers: Annotated[int, Field(gt=0)] = 4,
         **options: Unpack[ModelOptions],
     ) -> None:
         chosen = with_defaults(ModelOptions, options)
         layers = {"encoder_layers": 0, "decoder_layers": 0, f"{self.name}_layers": num_layers}
-        super().__init__(tokenizer_size, **layers, **chosen)
+        super().__init__(sizes, **layers, **chosen)
         roles = ("self_attention", "feed_forward")
         self.stack = LayerStack(
             parts,
@@ -51,6 +54,11 @@ class SingleStack(LanguageModel):
             embedding_norm=chosen["embedding_norm"],
         )
         self.seen_ahead = parts.prefixes[self.name]
+
+    @property
+    def stacks(self) -> Mapping[str, LayerStack]:
+        """The only one."""
+        return {"stack": self.stack}
 
     def forward(
         self,

@@ -1,10 +1,11 @@
 """A stack of layers: encoder or decoder, the part of a model that does not know about vocabularies."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 
-from lightning_tx.core.context import Context, Memory, Output
+from lightning_tx.components.block.base import Block
+from lightning_tx.core.context import Context, Memory, Output, Sublayer
 from lightning_tx.core.dims import Dims, Role, Stack
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.kernels.cache import Cache
@@ -52,6 +53,25 @@ class LayerStack(nn.Module):
         )
         last = self.layers[-1]
         self.final_norm = make_norm(dims.d_model) if last.needs_final_norm else nn.Identity()
+
+    @property
+    def sublayers(self) -> dict[str, Sublayer]:
+        """The sublayers of its layers, by name within the stack; the last part of a name is the role."""
+        return {
+            f"layers.{number}.sublayers.{role}": cast(Sublayer, sublayer)
+            for number, block in enumerate(self.layers)
+            for role, sublayer in cast(Block, block).sublayers.items()
+        }
+
+    @property
+    def norms(self) -> dict[str, nn.Module]:
+        """The norms outside of sublayers: those of its layers and the last one, by name within the stack."""
+        own = {
+            f"layers.{number}.norms.{name}": norm
+            for number, block in enumerate(self.layers)
+            for name, norm in cast(Block, block).norms.items()
+        }
+        return {**own, "final_norm": self.final_norm}
 
     def forward(
         self,

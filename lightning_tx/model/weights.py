@@ -5,17 +5,25 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.model.body import Body
+from lightning_tx.model.heads.language_model import LanguageModelHead
+
+_HEAD = "lightning_tx.head"
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the state of a model, a shared tensor once; the file is replaced in one step."""
+def save_weights(model: Body, path: Path) -> None:
+    """Write the state of a model, a shared tensor once, and what its head is called.
+
+    The file is replaced in one step.
+    """
     shared = _shared_names(model)
-    write_tensors({name: value for name, value in model.state_dict().items() if name not in shared}, path)
+    tensors = {name: value for name, value in model.state_dict().items() if name not in shared}
+    write_tensors(tensors, path, {"format": "pt", _HEAD: model.head.name})
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -37,7 +45,39 @@ def load_weights(model: nn.Module, path: Path, *, may_lack: Collection[str] = ()
     Raises:
         ConfigError: the file is damaged, or it and the model differ in a name or a shape.
     """
+    _fill(model, read_tensors(path), path, may_lack)
+
+
+def load_body(model: Body, path: Path, *, may_lack: Collection[str] = ()) -> bool:
+    """Fill a body from what :func:`save_weights` wrote, and its head if that is of the same kind and size.
+
+    Args:
+        model: is filled in place; another head stays as it is.
+        path: the file.
+        may_lack: as of :func:`load_weights`.
+
+    Returns:
+        Whether the head was filled.
+
+    Raises:
+        ConfigError: the file is damaged, or it and the body differ in a name or a shape.
+    """
     weights, own = read_tensors(path), model.state_dict()
+    with safe_open(path, framework="pt") as file:
+        # Files of before this was written are those of language models.
+        name = (file.metadata() or {}).get(_HEAD, LanguageModelHead.name)
+    theirs = {key for key in weights if key.startswith(f"{name}.")}
+    resized = any(key in own and own[key].shape != weights[key].shape for key in theirs)
+    if name == model.head.name and not resized:
+        _fill(model, weights, path, may_lack)
+        return True
+    fresh = {key for key in own if key.startswith(f"{model.head.name}.")}
+    _fill(model, {key: value for key, value in weights.items() if key not in theirs}, path, {*may_lack, *fresh})
+    return False
+
+
+def _fill(model: nn.Module, weights: Mapping[str, Tensor], path: Path, may_lack: Collection[str]) -> None:
+    own = model.state_dict()
     wrong = {name for name, value in weights.items() if name not in own or own[name].shape != value.shape}
     wrong |= set(own) - set(weights) - _shared_names(model) - set(may_lack)
     if wrong:

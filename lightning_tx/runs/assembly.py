@@ -1,10 +1,10 @@
 """A run put together from its config and its materials, ready to be trained."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from lightning_tx.model.body import Body
 from lightning_tx.model.build import build_model
-from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.runs.config import RunConfig, schedule_of
 from lightning_tx.runs.materials import Materials, cache_folder
 from lightning_tx.task.base import Loader
@@ -18,8 +18,8 @@ class Assembly:
     """A run put together, ready to be trained.
 
     Attributes:
-        module: trains the model: with its task, optimizer and metrics.
-        model: the neural network.
+        module: trains the model: with its task, optimizer and evaluators.
+        model: the model.
         train: batches to train on.
         validation: batches to select on.
         test: batches to look at once; None where there are none.
@@ -27,7 +27,7 @@ class Assembly:
     """
 
     module: "TrainingModule"
-    model: LanguageModel
+    model: Body
     train: Loader
     validation: Any
     test: Any
@@ -46,21 +46,21 @@ def assemble(config: RunConfig, made: Materials) -> Assembly:
     options = config.trainer
     task = config.task.create()
     corpus = task.prepare(made.splits, made.tokenizers, cache_folder(config.root))
-    model = build_model(config.model, **made.vocab_sizes, seed=config.seed)
-    sizes: Any = {"max_seq_len": model.dims.max_seq_len, "batch": options.batch}
-    metrics = {"val": task.metric(corpus, "validation")}
+    model = build_model(config.model, **asdict(made.sizes), head=task.head, seed=config.seed)
+    sizes: Any = {"max_seq_len": model.max_seq_len, "batch": options.batch}
+    evaluators = {"val": task.evaluator(corpus, "validation")}
     if task.decodes or options.average:
         decoding = config.decoding.create()
-        metrics["validation"] = task.final_metric(corpus, "validation", decoding)
-        metrics["test"] = task.final_metric(corpus, "test", decoding)
+        evaluators["validation"] = task.final_evaluator(corpus, "validation", decoding)
+        evaluators["test"] = task.final_evaluator(corpus, "test", decoding)
     else:
-        metrics["test"] = task.metric(corpus, "test")
+        evaluators["test"] = task.evaluator(corpus, "test")
     module = TrainingModule(
         model,
         task,
         config.optimizer.create(model),
-        schedule_of(config.schedule, config.optimizer, options.max_steps, model.dims.d_model),
-        metrics,
+        schedule_of(config.schedule, config.optimizer, options.max_steps, model.d_model),
+        evaluators,
         gradient_clip=options.gradient_clip,
         log_every=options.log_every,
     )
@@ -70,5 +70,5 @@ def assemble(config: RunConfig, made: Materials) -> Assembly:
         task.train_batches(corpus, **sizes, seed=config.seed),
         task.eval_batches(corpus, "validation", **sizes),
         task.eval_batches(corpus, "test", **sizes),
-        {**made.splits.skipped, **task.counts(corpus, max_seq_len=model.dims.max_seq_len)},
+        {**made.splits.skipped, **task.counts(corpus, max_seq_len=model.max_seq_len)},
     )

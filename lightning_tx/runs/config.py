@@ -17,9 +17,11 @@ from lightning_tx.core.schema import checked
 from lightning_tx.data.base import DATA, Data
 from lightning_tx.decoding.base import DECODING, Decoding
 from lightning_tx.groups import GROUPS
+from lightning_tx.model.body import Body, language_model
 from lightning_tx.model.build import assembled
 from lightning_tx.model.config import PARTS, ModelConfig
 from lightning_tx.model.parts import Parts
+from lightning_tx.model.sizes import Sizes
 from lightning_tx.optimizer.base import OPTIMIZER
 from lightning_tx.runs import plugins
 from lightning_tx.runs.finding import find_run
@@ -40,6 +42,7 @@ class RunConfig:
     Attributes:
         init_from: the whole id of the run whose weights it starts from; None to start afresh.
         raw: the plain values that were parsed, as they are recorded.
+        d_model: width of the model's states.
         unread: what has no influence on the run: groups, and options as ``model.num_heads``. It is learnt by building
             the model without memory. Patterns, and positions that only turn queries and keys or add a bias, are read
             by attention alone; norms where a block or an attention makes one; decoding where the task decodes.
@@ -60,6 +63,7 @@ class RunConfig:
     study: str | None
     margin: Any
     init_from: str | None
+    d_model: int
     raw: Mapping[str, Any]
     unread: frozenset[str]
     unread_overrides: frozenset[tuple[int, str]]
@@ -76,8 +80,14 @@ class RunConfig:
         unsound = {problem.partition(":")[0].partition(".")[0] for problem in problems}
         built = Parts(parts["model"], watch=True) if "model" in parts else None
         found: dict[str, Any] = {"init_from": None}
-        problems += _problems_together(parts, raw, unsound, built, found)
-        if problems or built is None:
+        problems += _problems_together(parts, raw, unsound, found)
+        model = None
+        if built is not None and unsound.isdisjoint(MODEL_KEYS):
+            try:
+                model = _build(parts, built)
+            except ConfigError as error:
+                problems += error.problems
+        if problems or built is None or model is None:
             raise ConfigError(problems)
         values: Values = parts.pop("values")
         return cls(
@@ -87,6 +97,7 @@ class RunConfig:
             study=values.study,
             margin=values.margin,
             init_from=found["init_from"],
+            d_model=model.d_model,
             raw={**raw, **found},
             unread=frozenset(_unread(parts, built)),
             unread_overrides=frozenset(
@@ -125,7 +136,8 @@ class RunConfig:
         """Why a choice or an option has no influence, as the end of a sentence."""
         if key.partition(".")[0] == "decoding":
             return f"task={self.task.name} decodes nothing"
-        names = {"model": self.model.model.name, **{group: self.model.parts[group].name for group in _READERS}}
+        read = {group: self.model.parts[group].name for group in _READERS if self.reads(group)}
+        names = {"model": self.model.model.name, **read}
         return f"nothing in {', '.join(f'{group}={name}' for group, name in names.items())} does"
 
 
@@ -188,7 +200,7 @@ def _choice(group: Group[Any], raw: Mapping[str, Any]) -> Choice[Any]:
 
 
 def _problems_together(
-    parts: Mapping[str, Any], raw: Mapping[str, Any], unsound: set[str], built: Parts | None, found: dict[str, Any]
+    parts: Mapping[str, Any], raw: Mapping[str, Any], unsound: set[str], found: dict[str, Any]
 ) -> list[str]:
     """Problems that show when parts meet; those that concern an unsound part show once it is mended."""
     attempts: list[tuple[Sequence[str], Callable[[], Any]]] = [
@@ -207,7 +219,6 @@ def _problems_together(
         (["tokenizer"], lambda: parts["tokenizer"].create()),
         (["decoding"], lambda: parts["decoding"].create()),
         (["tracking", "root"], lambda: _check_start(raw, found)),
-        (MODEL_KEYS, lambda: _build(parts["model"], built)),
     ]
     problems: list[str] = []
     for needed, attempt in attempts:
@@ -219,10 +230,13 @@ def _problems_together(
     return problems
 
 
-def _build(config: ModelConfig, parts: Parts | None) -> None:
-    assert parts is not None
-    # Sizes of vocabularies are known once the tokenizer is trained; any will do to see whether the parts fit.
-    assembled(config, parts, None if config.model.options.get("vocab_size") else 64, None, "meta")
+def _build(parsed: Mapping[str, Any], parts: Parts) -> Body:
+    config: ModelConfig = parsed["model"]
+    # Sizes are known once the data are read and the tokenizer is trained; any will do to see whether the parts fit.
+    vocab_size = config.model.options.get("vocab_size") or 64
+    source_vocab_size = config.model.options.get("source_vocab_size") or vocab_size
+    head = parsed["task"].create().head if "task" in parsed else language_model
+    return assembled(config, parts, Sizes(vocab_size, source_vocab_size, num_classes=2), head, "meta")
 
 
 def _check_start(raw: Mapping[str, Any], found: dict[str, Any]) -> None:

@@ -15,9 +15,10 @@ from lightning_tx.core.group import Choice
 from lightning_tx.core.schema import checked
 from lightning_tx.data.base import DATA, Data
 from lightning_tx.decoding.base import DECODING, Decoding
-from lightning_tx.model.language_model import MODEL
+from lightning_tx.model.body import MODEL
 from lightning_tx.runs.loading import LoadedRun
-from lightning_tx.task.base import TASK, Task, WithOutputs, problems_of
+from lightning_tx.task.base import TASK, Task, problems_of
+from lightning_tx.task.evaluator import WithOutputs
 from lightning_tx.tracking.code import code_digest, code_state
 from lightning_tx.tracking.environment import environment
 from lightning_tx.tracking.store import Store
@@ -38,7 +39,7 @@ class Evaluation:
         name: where it is recorded below ``evaluate``: the split and, where something was decoded, the decoding; for
             data that the run was not trained on, their digest before it.
         numbers: the metrics.
-        files: what the metric has to show besides numbers, by name.
+        files: what the evaluator has to show besides numbers, by name.
         timing: ``seconds`` of everything but loading; where something was decoded, what that took
             (:meth:`WithOutputs.timing`).
         examples: how many the split has.
@@ -85,17 +86,17 @@ def evaluate(
         )
     model = loaded.model
     corpus = task.prepare(splits, loaded.tokenizers, cache)
-    batches = task.eval_batches(corpus, split, max_seq_len=model.dims.max_seq_len, batch=options.batch)
+    batches = task.eval_batches(corpus, split, max_seq_len=model.max_seq_len, batch=options.batch)
     if batches is None:
         there = [f"{name} ({len(getattr(splits, name))})" for name in ("train", "validation", "test")]
         raise ConfigError(f"--split: the {split} split of these data is empty. Examples: {', '.join(there)}.")
     decoding = chosen.decoding.create()
-    metric = task.final_metric(corpus, split, decoding) if task.decodes else task.metric(corpus, split)
-    metric.to(model.device)
+    evaluator = task.final_evaluator(corpus, split, decoding) if task.decodes else task.evaluator(corpus, split)
+    evaluator.to(model.device)
     began = time.perf_counter()
     for batch in batches:
-        metric.update(model, batch.to(model.device))
-    numbers = {name: float(value) for name, value in metric.compute().items()}
+        evaluator.update(model, batch.to(model.device))
+    numbers = {name: float(value) for name, value in evaluator.compute().items()}
     seconds = time.perf_counter() - began
     parts = [split] if own_data else [f"other-{splits.digest[:_DIGEST_CHARACTERS]}", split]
     if task.decodes:
@@ -103,8 +104,8 @@ def evaluate(
     return Evaluation(
         name="/".join(parts),
         numbers=numbers,
-        files=metric.files() if isinstance(metric, WithOutputs) else {},
-        timing={"seconds": seconds, **(metric.timing() if isinstance(metric, WithOutputs) else {})},
+        files=evaluator.files() if isinstance(evaluator, WithOutputs) else {},
+        timing={"seconds": seconds, **(evaluator.timing() if isinstance(evaluator, WithOutputs) else {})},
         examples=len(getattr(splits, split)),
         data_digest=splits.digest,
         own_data=own_data,

@@ -15,7 +15,7 @@ from lightning_tx.training.device import device_name
 from lightning_tx.training.options import TrainerOptions
 from lightning_tx.training.precision import Precision, choose_common_precision, without_bfloat16
 
-#: By the metric of a training module, the fact that says how many targets its loss is a mean over.
+#: By the evaluator of a training module, the fact that says how many targets its loss is a mean over.
 TARGETS = {"val": "validation_targets", "test": "test_targets"}
 
 
@@ -27,7 +27,7 @@ def facts_of(
         "data": made.splits.digest,
         "validation_data": made.splits.digests["validation"],
         "test_data": made.splits.digests["test"],
-        "tokenizer": made.tokenizer_digest,
+        "tokenizer": made.tokenizers.digest,
         "objective": task.objective(max_seq_len=max_seq_len, batch=options.batch),
         "precision": precision,
         "device": device_name(options.accelerator),
@@ -39,7 +39,7 @@ def facts_of(
 
 
 def targets_of(counts: Mapping[str, int]) -> dict[str, int]:
-    """The facts that are known after the evaluation, from the counts of a training module's metrics."""
+    """The facts that are known after the evaluation, from the counts of a training module's evaluators."""
     return {fact: counts[metric] for metric, fact in TARGETS.items() if metric in counts}
 
 
@@ -54,9 +54,7 @@ def settle_precision(study: Study, configs: Iterable[RunConfig]) -> tuple[Precis
         configs: the configs of runs that are to belong to it.
     """
     open_ones = [
-        (config.trainer.accelerator, config.model.model.options["d_model"])
-        for config in configs
-        if config.trainer.precision == "auto"
+        (config.trainer.accelerator, config.d_model) for config in configs if config.trainer.precision == "auto"
     ]
     if not open_ones:
         return None

@@ -29,7 +29,7 @@ def identify(config: RunConfig) -> str:
     made = materials(config)
     code = plugin_files.digests(files_of(config.all_choices()))
     own = [f"{group} {digest}" for group, digest in code.items()]
-    return identity(config, made.splits.digest, made.tokenizer_digest, *own)
+    return identity(config, made.splits.digest, made.tokenizers.digest, *own)
 
 
 def identity(config: RunConfig, *digests: str) -> str:

@@ -2,19 +2,21 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.model.body import Body
 from lightning_tx.model.build import build_model
-from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.model.weights import load_weights
 from lightning_tx.runs.finding import find_run
-from lightning_tx.runs.materials import digest_of_tokenizers, vocab_sizes_of
+from lightning_tx.runs.materials import sizes_of
 from lightning_tx.runs.plugins import admit
+from lightning_tx.task.base import TASK
 from lightning_tx.tokenizer.base import Tokenizer
+from lightning_tx.tokenizer.sides import Tokenizers
 from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.store import Store
@@ -28,18 +30,13 @@ class LoadedRun:
         record: what MLflow knows of it.
         config: its full resolved config.
         model: with the weights that it ended with, in evaluation mode.
-        tokenizers: as they were trained for the run: one, or one for the source and one for the target.
+        tokenizers: as they were trained for the run.
     """
 
     record: RunRecord
     config: dict[str, Any]
-    model: LanguageModel
-    tokenizers: tuple[Tokenizer, ...]
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """That of what the model writes."""
-        return self.tokenizers[-1]
+    model: Body
+    tokenizers: Tokenizers
 
 
 def load_run(
@@ -84,15 +81,15 @@ def load_from(store: Store, run_id: str, *, plugins: Sequence[str | Path] = ()) 
             raise ConfigError(
                 f"run {run_id}: it has no {needed}, which a run leaves when it finishes; its status is {record.status}."
             )
-    tokenizers = tuple(
-        Tokenizer.load(store.artifact_path(run_id, file))
-        for file in (names.SOURCE_TOKENIZER_FILE, names.TOKENIZER_FILE)
-        if file in kept
-    )
-    digest = digest_of_tokenizers(tokenizers)
+    files = [file for file in (names.SOURCE_TOKENIZER_FILE, names.TOKENIZER_FILE) if file in kept]
+    tokenizers = Tokenizers.of([Tokenizer.load(store.artifact_path(run_id, file)) for file in files])
     recorded = record.facts.get("tokenizer", "none recorded")
-    if recorded != digest:
-        raise ConfigError(f"run {run_id}: its tokenizer ({digest}) is not the one it was trained with ({recorded}).")
-    model = build_model(config, **vocab_sizes_of(tokenizers))
+    if recorded != tokenizers.digest:
+        raise ConfigError(
+            f"run {run_id}: its tokenizer ({tokenizers.digest}) is not the one it was trained with ({recorded})."
+        )
+    classes = record.params.get(names.NUM_CLASSES)
+    sizes = sizes_of(tokenizers, None if classes is None else int(classes))
+    model = build_model(config, **asdict(sizes), head=TASK.create(config["task"]).head)
     load_weights(model, store.artifact_path(run_id, names.WEIGHTS_FILE))
     return LoadedRun(record, config, model.eval(), tokenizers)

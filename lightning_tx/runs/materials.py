@@ -3,25 +3,14 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from lightning_tx.core.group import Choice
 from lightning_tx.data.base import Data, Splits
+from lightning_tx.model.sizes import Sizes
 from lightning_tx.runs.config import RunConfig
-from lightning_tx.tokenizer.base import Tokenizer
 from lightning_tx.tokenizer.cached import train_cached
-
-
-class VocabSizes(TypedDict):
-    """The sizes of vocabularies, as :func:`build_model` takes them."""
-
-    vocab_size: int
-    source_vocab_size: int
-
-
-def vocab_sizes_of(tokenizers: tuple[Tokenizer, ...]) -> VocabSizes:
-    """The sizes of the vocabularies of one tokenizer, or of those for source and target."""
-    return {"vocab_size": tokenizers[-1].vocab_size, "source_vocab_size": tokenizers[0].vocab_size}
+from lightning_tx.tokenizer.sides import Tokenizers
 
 
 @dataclass(frozen=True)
@@ -30,31 +19,23 @@ class Materials:
 
     Attributes:
         splits: the data.
-        tokenizers: one, or one for the source and one for the target.
+        tokenizers: of what the model reads and of what it writes.
+        num_classes: how many classes the examples are sorted into; None where they are not.
     """
 
     splits: Splits[Any]
-    tokenizers: tuple[Tokenizer, ...]
+    tokenizers: Tokenizers
+    num_classes: int | None = None
 
     @property
-    def tokenizer(self) -> Tokenizer:
-        """That of what the model writes."""
-        return self.tokenizers[-1]
-
-    @property
-    def vocab_sizes(self) -> VocabSizes:
-        """What a model is built with."""
-        return vocab_sizes_of(self.tokenizers)
-
-    @property
-    def tokenizer_digest(self) -> str:
-        """The digests of all tokenizers."""
-        return digest_of_tokenizers(self.tokenizers)
+    def sizes(self) -> Sizes:
+        """What a model takes from them."""
+        return sizes_of(self.tokenizers, self.num_classes)
 
 
-def digest_of_tokenizers(tokenizers: tuple[Tokenizer, ...]) -> str:
-    """The digests of all tokenizers, in their order."""
-    return "-".join(tokenizer.digest for tokenizer in tokenizers)
+def sizes_of(tokenizers: Tokenizers, num_classes: int | None) -> Sizes:
+    """What a model takes from tokenizers and a number of classes."""
+    return Sizes(tokenizers.target.vocab_size, tokenizers.source.vocab_size, num_classes)
 
 
 def materials(config: RunConfig) -> Materials:
@@ -68,13 +49,10 @@ def materials(config: RunConfig) -> Materials:
     key = json.dumps([*chosen, str(folder)], sort_keys=True)
     if key not in _materials:
         splits, task = _splits_of(config.data, folder), config.task.create()
-        _materials[key] = Materials(
-            splits,
-            tuple(
-                train_cached(config.tokenizer, texts, folder, task.special_tokens)
-                for texts in task.tokenizer_texts(splits)
-            ),
-        )
+        trained = [
+            train_cached(config.tokenizer, texts, folder, task.special_tokens) for texts in task.tokenizer_texts(splits)
+        ]
+        _materials[key] = Materials(splits, Tokenizers.of(trained), task.num_classes(splits))
     return _materials[key]
 
 

@@ -2,15 +2,16 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import nn
 
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.measure import to_text
 from lightning_tx.model.adapters import save_adapter
+from lightning_tx.model.body import Body
 from lightning_tx.model.count import count_parameters, forward_flops_per_token
 from lightning_tx.runs import plugins
 from lightning_tx.runs.assembly import Assembly, assemble
@@ -20,6 +21,7 @@ from lightning_tx.runs.identity import identify
 from lightning_tx.runs.materials import Materials, materials
 from lightning_tx.runs.pictures import drawn
 from lightning_tx.runs.starting import start_from
+from lightning_tx.task.base import Task
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.run import TrackedRun
 from lightning_tx.tracking.store import Store
@@ -83,8 +85,10 @@ def train(
         seed_everything(config.seed)
         parts = assemble(config, made)
         if config.init_from:
-            start_from(parts.model, config.model.adapter.create(), config.init_from, store)
-        sizes = _sizes(parts.model, config, made)
+            taken = start_from(parts.model, config.model.adapter.create(), config.init_from, store)
+            if not taken:
+                _tell_of_fresh_head(run, parts.model.head.name, config.init_from, say)
+        sizes = _sizes(parts.model, config, task, made)
         precision = _record_start(run, config, made, parts, sizes, say)
         fit(
             parts.module,
@@ -113,16 +117,19 @@ def _record_start(
     """Record what the run is made of; returns the precision to train in."""
     from lightning_tx.training.precision import choose_precision
 
-    options, dims = config.trainer, parts.model.dims
+    options, max_seq_len = config.trainer, parts.model.max_seq_len
     shared = settle_precision(run.study, [config]) if run.study else None
-    precision, reason = shared or choose_precision(options.precision, options.accelerator, dims.d_model)
+    precision, reason = shared or choose_precision(options.precision, options.accelerator, config.d_model)
     say(f"precision {precision}: {reason}")
-    for tokenizer, file in zip(
-        made.tokenizers[::-1], (names.TOKENIZER_FILE, names.SOURCE_TOKENIZER_FILE), strict=False
-    ):
+    own = {names.TOKENIZER_FILE: made.tokenizers.target}
+    if not made.tokenizers.is_one:
+        own[names.SOURCE_TOKENIZER_FILE] = made.tokenizers.source
+    for file, tokenizer in own.items():
         tokenizer.save(run.folder / file)
         run.log_file(run.folder / file)
-    run.log_facts(facts_of(made, parts.module.task, options, max_seq_len=dims.max_seq_len, precision=precision))
+    if made.num_classes is not None:
+        run.log_params({names.NUM_CLASSES: made.num_classes})
+    run.log_facts(facts_of(made, parts.module.task, options, max_seq_len=max_seq_len, precision=precision))
     run.log_params({"data_counts": parts.counts})
     plugins.record(run, plugins.files_of(config.all_choices()))
     for name, count in parts.counts.items():
@@ -159,9 +166,14 @@ def _state_margin(margin: Any, study: Study | None) -> None:
     study.state_margin(margin)
 
 
-def _sizes(model: nn.Module, config: RunConfig, made: Materials) -> dict[str, float]:
+def _tell_of_fresh_head(run: TrackedRun, head: str, run_id: str, say: Callable[[str], None]) -> None:
+    say(f"init_from: the head {head!r} starts fresh, as run {run_id} has another; its other weights are taken")
+    run.set_tags({names.FRESH_HEAD: head})
+
+
+def _sizes(model: Body, config: RunConfig, task: Task, made: Materials) -> dict[str, float]:
     counts = count_parameters(model)
-    flops = forward_flops_per_token(config.model, **made.vocab_sizes)
+    flops = forward_flops_per_token(config.model, head=task.head, **asdict(made.sizes))
     return {
         names.TOTAL_PARAMETERS: counts.total,
         names.TRAINABLE_PARAMETERS: counts.trainable,

@@ -4,10 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol
 
-from torch import Tensor, nn
-from torchmetrics import Metric
+from torch import Tensor
 
 from lightning_tx.core.context import Mean
 from lightning_tx.core.errors import choices, naming
@@ -17,8 +16,11 @@ from lightning_tx.data.base import DATA, Data, Splits
 from lightning_tx.data.batch import BatchSize
 from lightning_tx.data.corpus import SplitName
 from lightning_tx.decoding.base import Decoding
-from lightning_tx.model.language_model import LanguageModel
-from lightning_tx.tokenizer.base import Tokenizer
+from lightning_tx.model.body import Body
+from lightning_tx.model.heads.base import Head
+from lightning_tx.model.sizes import Sizes
+from lightning_tx.task.evaluator import Evaluator
+from lightning_tx.tokenizer.sides import Tokenizers
 
 
 @dataclass(frozen=True)
@@ -60,36 +62,16 @@ class Loader(Protocol):
         ...
 
 
-@runtime_checkable
-class WithOutputs(Protocol):
-    """A metric of what a model wrote, which has more to show than scores."""
-
-    def files(self) -> dict[str, str | bytes]:
-        """Files to keep with the run, by name: text, or bytes as they are."""
-        ...
-
-    def timing(self) -> dict[str, float]:
-        """What the writing took, by name."""
-        ...
-
-
-@runtime_checkable
-class WithTargets(Protocol):
-    """A metric whose loss is a mean over targets, which it counts."""
-
-    targets: Tensor
-
-
 class Task(ABC):
-    """What a model is trained for: its batches, its objective, its metrics.
+    """What a model is trained for: its head, its batches, its objective, its evaluation.
 
     Attributes:
-        measures: the numbers that its metrics give, by name: which way is good, and what two runs must share for
+        measures: the numbers that its evaluators give, by name: which way is good, and what two runs must share for
             their values to be compared.
         primary: the measure that decides which checkpoint is best and which variant is better.
         texts_per_example: what the data must be made of: 1 for single texts, 2 for pairs.
         special_tokens: what the tokenizer must know besides those that every tokenizer knows.
-        decodes: whether :meth:`final_metric` says more than :meth:`metric` does.
+        decodes: whether :meth:`final_evaluator` says more than :meth:`evaluator` does.
     """
 
     measures: Mapping[str, Measure]
@@ -111,7 +93,7 @@ class Task(ABC):
         in training only has no place in it.
         """
 
-    def problems(self, model: Choice[LanguageModel], data: Choice[Data[Any]]) -> list[str]:
+    def problems(self, model: Choice[Body], data: Choice[Data[Any]]) -> list[str]:
         """What in a choice of model and data does not fit this task, one sentence each."""
         if data.component.texts_per_example == self.texts_per_example:
             return []
@@ -122,17 +104,33 @@ class Task(ABC):
             f"Choices: {choices(fitting)}."
         ]
 
+    def num_classes(self, splits: Splits[Any]) -> int | None:
+        """How many classes the examples are sorted into; None where they are not."""
+        return None
+
+    def head(self, body: Body, sizes: Sizes) -> Head:
+        """What is put on a body to train it for this task: a language model's head by default.
+
+        Args:
+            body: the body.
+            sizes: those of the vocabularies, and of :meth:`num_classes`.
+
+        Raises:
+            ConfigError: the body does not give the states that the task needs.
+        """
+        return body.language_model_head(sizes)
+
     def tokenizer_texts(self, splits: Splits[Any]) -> tuple[Sequence[str], ...]:
         """The text to train each tokenizer on: one for single texts; one for both sides of pairs, or one for each."""
         return (splits.train,)
 
     @abstractmethod
-    def prepare(self, splits: Splits[Any], tokenizers: tuple[Tokenizer, ...], cache: Path) -> Any:
+    def prepare(self, splits: Splits[Any], tokenizers: Tokenizers, cache: Path) -> Any:
         """Encode the data once; the result is handed to :meth:`train_batches` and :meth:`eval_batches`.
 
         Args:
             splits: the data.
-            tokenizers: those trained on :meth:`tokenizer_texts`, in its order.
+            tokenizers: those trained on :meth:`tokenizer_texts`.
             cache: folder that holds the caches.
         """
 
@@ -151,19 +149,19 @@ class Task(ABC):
         """Batches that hold every target of a split once; None where the split is empty."""
 
     @abstractmethod
-    def loss(self, net: nn.Module, batch: Any) -> Loss:
+    def loss(self, model: Body, batch: Any) -> Loss:
         """The objective on a batch."""
 
     @abstractmethod
-    def metric(self, corpus: Any, split: SplitName) -> Metric:
-        """The metric of a split: ``update(net, batch)`` for each batch, ``compute()`` to a dict of numbers by name."""
+    def evaluator(self, corpus: Any, split: SplitName) -> Evaluator:
+        """What says how good a model is on a split."""
 
-    def final_metric(self, corpus: Any, split: SplitName, decoding: Decoding) -> Metric:
-        """The metric for the weights that a run ends with, where :attr:`decodes`; ``decoding`` writes the outputs.
+    def final_evaluator(self, corpus: Any, split: SplitName, decoding: Decoding) -> Evaluator:
+        """The same for the weights that a run ends with, where :attr:`decodes`; ``decoding`` writes the outputs.
 
         What it shows as :class:`WithOutputs` is kept with the run.
         """
-        return self.metric(corpus, split)
+        return self.evaluator(corpus, split)
 
     def num_positions(self, batch: Any) -> int:
         """How many tokens of a batch a model computes, padding included: those of its ``tokens_BT`` by default."""
@@ -174,7 +172,7 @@ class Task(ABC):
         return max(1, max_seq_len + 1 - length)
 
 
-def problems_of(task: Choice[Task], model: Choice[LanguageModel], data: Choice[Data[Any]]) -> list[str]:
+def problems_of(task: Choice[Task], model: Choice[Body], data: Choice[Data[Any]]) -> list[str]:
     """What in a choice of model and data does not fit a task, one sentence each, which names the task."""
     return naming(task.create().problems(model, data), task=task.name)
 

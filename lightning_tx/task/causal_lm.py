@@ -5,8 +5,7 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torchmetrics import Metric
+from torch import Tensor
 
 from lightning_tx.core.group import Choice
 from lightning_tx.core.measure import TEXT, Measure
@@ -14,10 +13,11 @@ from lightning_tx.data.base import Data, Splits
 from lightning_tx.data.batch import Batch, BatchSize
 from lightning_tx.data.corpus import Corpus, SplitName, prepare
 from lightning_tx.data.packing import PackedBatches
-from lightning_tx.model.language_model import LanguageModel
+from lightning_tx.model.body import Body
 from lightning_tx.task.base import TASK, Loss, Task
 from lightning_tx.task.cross_entropy import cross_entropy_sum, perplexity, states_of, without_seen
-from lightning_tx.tokenizer.base import Tokenizer
+from lightning_tx.task.evaluator import Evaluator
+from lightning_tx.tokenizer.sides import Tokenizers
 
 
 @TASK.register("causal_lm")
@@ -47,20 +47,20 @@ class CausalLM(Task):
         """Every token is a target, once, however rows are cut."""
         return "causal_lm: each token from those before it"
 
-    def problems(self, model: Choice[LanguageModel], data: Choice[Data[Any]]) -> list[str]:
+    def problems(self, model: Choice[Body], data: Choice[Data[Any]]) -> list[str]:
         """A causal language model needs single texts, and a model that sees the past only."""
         problems = super().problems(model, data)
-        if model.component.causal and model.component.num_inputs == 1:
+        body = model.component
+        if body.causal and body.num_inputs == 1 and body.packs_documents and not body.pooled:
             return problems
         return [
             *problems,
             f"model.name: {model.name!r} does not continue one text from left to right, as task=causal_lm needs.",
         ]
 
-    def prepare(self, splits: Splits[str], tokenizers: tuple[Tokenizer, ...], cache: Path) -> Corpus:
+    def prepare(self, splits: Splits[str], tokenizers: Tokenizers, cache: Path) -> Corpus:
         """Every document encoded once, in memory-mapped arrays."""
-        (tokenizer,) = tokenizers
-        return prepare(splits, tokenizer, cache)
+        return prepare(splits, tokenizers.target, cache)
 
     def train_batches(self, corpus: Corpus, *, max_seq_len: int, batch: BatchSize, seed: int) -> PackedBatches:
         """Windows of ``max_seq_len`` tokens in random order, from another offset each epoch."""
@@ -76,26 +76,25 @@ class CausalLM(Task):
             return None
         return PackedBatches(encoded, seq_len=max_seq_len, batch_size=batch.rows(max_seq_len), shuffle=False)
 
-    def loss(self, net: nn.Module, batch: Batch) -> Loss:
+    def loss(self, model: Body, batch: Batch) -> Loss:
         """Cross-entropy, smoothed if asked for, of the tokens that the model has not seen."""
-        batch = without_seen(net, batch)
-        output = states_of(net, batch)
-        total = cross_entropy_sum(net, output.x, batch.targets_BT, self.label_smoothing)
+        batch = without_seen(model, batch)
+        output = states_of(model, batch)
+        total = cross_entropy_sum(model, output.x, batch.targets_BT, self.label_smoothing)
         return Loss(total, batch.num_targets, output.losses, output.stats)
 
-    def metric(self, corpus: Corpus, split: SplitName) -> Metric:
+    def evaluator(self, corpus: Corpus, split: SplitName) -> Evaluator:
         """Loss, perplexity and bits per byte of a split."""
         return Likelihood(corpus.split(split).num_bytes)
 
 
-class Likelihood(Metric):
+class Likelihood(Evaluator):
     """Negative log-likelihood of a split, per token and per byte.
 
     Args:
         num_bytes: UTF-8 bytes of the split's text.
     """
 
-    full_state_update = False
     nats: Tensor
     targets: Tensor
     tokens: Tensor
@@ -107,11 +106,11 @@ class Likelihood(Metric):
         self.add_state("targets", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("tokens", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, net: nn.Module, batch: Batch) -> None:
+    def update(self, model: Body, batch: Batch) -> None:
         """Add the batch's targets."""
         self.tokens += batch.num_targets
-        batch = without_seen(net, batch)
-        self.nats += cross_entropy_sum(net, states_of(net, batch).x, batch.targets_BT)
+        batch = without_seen(model, batch)
+        self.nats += cross_entropy_sum(model, states_of(model, batch).x, batch.targets_BT)
         self.targets += batch.num_targets
 
     def compute(self) -> dict[str, float]:

@@ -5,16 +5,22 @@ from dataclasses import replace
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_tx.core.context import Output
 from lightning_tx.data.batch import IGNORE, Batch, PairBatch
-from lightning_tx.model.language_model import LanguageModel
+from lightning_tx.model.body import Body
+from lightning_tx.model.heads.language_model import LanguageModelHead
 
 
-def states_of(net: nn.Module, batch: Batch) -> Output:
+def head_of(model: Body) -> LanguageModelHead:
+    """The head of a model that predicts tokens."""
+    return cast(LanguageModelHead, model.head)
+
+
+def states_of(model: Body, batch: Batch) -> Output:
     """The states [B, T, D] of rows of packed documents."""
-    return net(
+    return model(
         batch.tokens_BT,
         positions_BT=batch.positions_BT,
         documents_BT=batch.documents_BT,
@@ -22,9 +28,9 @@ def states_of(net: nn.Module, batch: Batch) -> Output:
     )
 
 
-def without_seen(net: nn.Module, batch: Batch) -> Batch:
+def without_seen(model: Body, batch: Batch) -> Batch:
     """The batch without the targets that a prefix lets the model see."""
-    ahead = cast(LanguageModel, net).seen_ahead
+    ahead = model.seen_ahead
     if ahead == 0:
         return batch
     positions = batch.positions_BT
@@ -33,9 +39,9 @@ def without_seen(net: nn.Module, batch: Batch) -> Batch:
     return replace(batch, targets_BT=batch.targets_BT.masked_fill(positions + 1 < ahead, IGNORE))
 
 
-def target_states_of(net: nn.Module, batch: PairBatch) -> Output:
+def target_states_of(model: Body, batch: PairBatch) -> Output:
     """The states [B, T, D] of the targets of pairs."""
-    return net(
+    return model(
         batch.source_BS,
         batch.tokens_BT,
         source_token_mask_BS=batch.source_token_mask_BS,
@@ -49,11 +55,11 @@ def perplexity(loss: float) -> float:
     return math.inf if loss >= 700 else math.exp(loss)
 
 
-def cross_entropy_sum(net: nn.Module, states_BTD: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def cross_entropy_sum(model: Body, states_BTD: Tensor, targets_BT: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Summed over the places that have a target; the others are not even projected to the vocabulary."""
     states, targets = states_BTD.flatten(0, 1), targets_BT.flatten()
     # Finding the places takes a look at the numbers, for which a GPU would have to be waited for, but saves work.
     places = (targets != IGNORE).nonzero()[:, 0]
     if len(places) < len(targets):
         states, targets = states.index_select(0, places), targets.index_select(0, places)
-    return cast(LanguageModel, net).cross_entropy(states, targets, label_smoothing)
+    return head_of(model).cross_entropy(states, targets, label_smoothing)

@@ -1,13 +1,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torchmetrics import Metric
+from torch import Tensor
 
 from lightning_tx.core.errors import ConfigError, choices
 from lightning_tx.core.group import Choice
@@ -17,10 +16,11 @@ from lightning_tx.data.batch import IGNORE, Batch, BatchSize
 from lightning_tx.data.corpus import SPLIT_NAMES, Corpus, EncodedSplit, SplitName, prepare
 from lightning_tx.data.masking import MASK, MaskedBatches, Masking, MaskingVocabulary
 from lightning_tx.data.packing import PackedBatches
-from lightning_tx.model.language_model import MODEL, LanguageModel
+from lightning_tx.model.body import MODEL, Body
 from lightning_tx.task.base import TASK, Loss, Task
-from lightning_tx.task.cross_entropy import cross_entropy_sum, perplexity, states_of
-from lightning_tx.tokenizer.base import Tokenizer
+from lightning_tx.task.cross_entropy import cross_entropy_sum, head_of, perplexity, states_of
+from lightning_tx.task.evaluator import Evaluator
+from lightning_tx.tokenizer.sides import Tokenizers
 
 #: Tokens counted, or states projected to the vocabulary, at a time.
 _COUNTED_TOKENS = 1 << 22
@@ -77,7 +77,7 @@ class MaskedLM(Task):
         what = f"{'whole words' if self.whole_words else 'tokens'}, {self.mask_fraction} of a row"
         return f"masked_lm: hidden {what}, in batches of {batch.rows(max_seq_len)} rows of {max_seq_len}"
 
-    def problems(self, model: Choice[LanguageModel], data: Choice[Data[Any]]) -> list[str]:
+    def problems(self, model: Choice[Body], data: Choice[Data[Any]]) -> list[str]:
         """A masked language model needs single texts, and a model that sees both sides of a token."""
         problems = super().problems(model, data)
         if _sees_both_sides(model.name):
@@ -89,15 +89,14 @@ class MaskedLM(Task):
             f"Choices: {fitting}.",
         ]
 
-    def prepare(self, splits: Splits[str], tokenizers: tuple[Tokenizer, ...], cache: Path) -> MaskedCorpus:
+    def prepare(self, splits: Splits[str], tokenizers: Tokenizers, cache: Path) -> MaskedCorpus:
         """Every document encoded once, in memory-mapped arrays.
 
         Raises:
             ConfigError: a split has documents and no token that could be hidden, or the tokenizer has no ``<mask>``.
         """
-        (tokenizer,) = tokenizers
-        encoded = prepare(splits, tokenizer, cache)
-        vocabulary = MaskingVocabulary.of(tokenizer)
+        encoded = prepare(splits, tokenizers.target, cache)
+        vocabulary = MaskingVocabulary.of(tokenizers.target)
         counts = {name: _ordinary_counts(encoded.split(name), vocabulary) for name in SPLIT_NAMES}
         bare = [name for name in SPLIT_NAMES if encoded.split(name).num_documents and not counts[name].any()]
         if bare:
@@ -122,12 +121,14 @@ class MaskedLM(Task):
         packed = PackedBatches(encoded, seq_len=max_seq_len, batch_size=batch.rows(max_seq_len), shuffle=False)
         return MaskedBatches(packed, self._masking(corpus), shuffle=False)
 
-    def loss(self, net: nn.Module, batch: Batch) -> Loss:
+    def loss(self, model: Body, batch: Batch) -> Loss:
         """Cross-entropy of the chosen tokens."""
-        output = states_of(net, batch)
-        return Loss(cross_entropy_sum(net, output.x, batch.targets_BT), batch.num_targets, output.losses, output.stats)
+        output = states_of(model, batch)
+        return Loss(
+            cross_entropy_sum(model, output.x, batch.targets_BT), batch.num_targets, output.losses, output.stats
+        )
 
-    def metric(self, corpus: MaskedCorpus, split: SplitName) -> "Guesses":
+    def evaluator(self, corpus: MaskedCorpus, split: SplitName) -> "Guesses":
         """Likelihood and accuracy on a split, beside the accuracy of one and the same guess for all."""
         return Guesses(corpus.commonest)
 
@@ -135,14 +136,13 @@ class MaskedLM(Task):
         return Masking(corpus.vocabulary, self.mask_fraction, self.whole_words)
 
 
-class Guesses(Metric):
+class Guesses(Evaluator):
     """How well chosen tokens are guessed.
 
     Args:
         commonest: id of the token that the unigram model always guesses.
     """
 
-    full_state_update = False
     nats: Tensor
     targets: Tensor
     right: Tensor
@@ -155,18 +155,18 @@ class Guesses(Metric):
         for name in ("targets", "right", "unigram_right"):
             self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, net: nn.Module, batch: Batch) -> None:
+    def update(self, model: Body, batch: Batch) -> None:
         """Add the batch's targets."""
-        states_BTD = states_of(net, batch).x
+        states_BTD = states_of(model, batch).x
         chosen_BT = batch.targets_BT != IGNORE
         targets = batch.targets_BT[chosen_BT]
-        self.nats += cross_entropy_sum(net, states_BTD, batch.targets_BT)
+        self.nats += cross_entropy_sum(model, states_BTD, batch.targets_BT)
         self.targets += len(targets)
         self.unigram_right += (targets == self.commonest).sum()
         for states, wanted in zip(
             states_BTD[chosen_BT].split(_PROJECTED_STATES), targets.split(_PROJECTED_STATES), strict=True
         ):
-            self.right += (cast(LanguageModel, net).logits(states).argmax(-1) == wanted).sum()
+            self.right += (head_of(model).logits(states).argmax(-1) == wanted).sum()
 
     def compute(self) -> dict[str, float]:
         """The four numbers, over all targets seen."""
@@ -182,7 +182,7 @@ class Guesses(Metric):
 
 def _sees_both_sides(model: str) -> bool:
     cls = MODEL.get(model)
-    return not cls.causal and cls.num_inputs == 1
+    return not cls.causal and cls.num_inputs == 1 and cls.packs_documents and not cls.pooled
 
 
 def _ordinary_counts(split: EncodedSplit, vocabulary: MaskingVocabulary) -> np.ndarray:

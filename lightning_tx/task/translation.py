@@ -4,9 +4,8 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
-from torch import nn
-from torchmetrics import Metric
 
+from lightning_tx.core.errors import choices
 from lightning_tx.core.group import Choice
 from lightning_tx.core.measure import TEXT, Measure
 from lightning_tx.data.base import Data, Splits
@@ -16,11 +15,13 @@ from lightning_tx.data.corpus import SplitName
 from lightning_tx.data.pairs import PairCorpus, prepare_pairs, too_long
 from lightning_tx.decoding.base import Decoding
 from lightning_tx.decoding.greedy import Greedy
-from lightning_tx.model.language_model import LanguageModel
+from lightning_tx.model.body import MODEL, Body
+from lightning_tx.model.generation import generators
 from lightning_tx.task.base import TASK, Loss, Task
 from lightning_tx.task.cross_entropy import cross_entropy_sum, target_states_of
+from lightning_tx.task.evaluator import Evaluator
 from lightning_tx.task.translation_quality import TranslationQuality
-from lightning_tx.tokenizer.base import Tokenizer
+from lightning_tx.tokenizer.sides import Tokenizers
 
 #: Tokens that an output may have beyond the ratio, so that short sources are not cut off.
 SPARE_TOKENS = 10
@@ -79,14 +80,19 @@ class Translation(Task):
         """Each token of the second text; BLEU depends on its tokenizer too."""
         return f"translation: the second text from the first, BLEU on tokens {self.bleu_tokenize}"
 
-    def problems(self, model: Choice[LanguageModel], data: Choice[Data[Any]]) -> list[str]:
+    def problems(self, model: Choice[Body], data: Choice[Data[Any]]) -> list[str]:
         """Translation needs pairs, a model with a source and a target, and embeddings that fit the vocabularies."""
         problems = super().problems(model, data)
         if model.component.num_inputs != 2:
             problems.append(
                 f"model.name: {model.name!r} reads one text, but task=translation has a source and a target."
             )
-        elif not self.joint_vocabulary and model.options["share_embeddings"]:
+        elif model.name not in generators():
+            fitting = choices(name for name in generators() if MODEL.get(name).num_inputs == 2)
+            problems.append(
+                f"model.name: {model.name!r} does not generate text, as task=translation needs. Choices: {fitting}."
+            )
+        elif not self.joint_vocabulary and model.options.get("share_embeddings"):
             problems.append(
                 "model.share_embeddings: true needs one vocabulary for both sides; "
                 "set it to false, or task.joint_vocabulary to true."
@@ -99,9 +105,9 @@ class Translation(Task):
             return ([text for pair in splits.train for text in pair],)
         return [source for source, _ in splits.train], [target for _, target in splits.train]
 
-    def prepare(self, splits: Splits[tuple[str, str]], tokenizers: tuple[Tokenizer, ...], cache: Path) -> PairCorpus:
+    def prepare(self, splits: Splits[tuple[str, str]], tokenizers: Tokenizers, cache: Path) -> PairCorpus:
         """Every text encoded once, in memory-mapped arrays."""
-        return prepare_pairs(splits, tokenizers[0], tokenizers[-1], cache)
+        return prepare_pairs(splits, tokenizers, cache)
 
     def counts(self, corpus: PairCorpus, *, max_seq_len: int) -> dict[str, int]:
         """Pairs to train on, and those whose tokens are more than the model takes."""
@@ -126,17 +132,17 @@ class Translation(Task):
             return None
         return BucketedBatches(pairs, max_seq_len=max_seq_len, batch=batch, shuffle=False)
 
-    def loss(self, net: nn.Module, batch: PairBatch) -> Loss:
+    def loss(self, model: Body, batch: PairBatch) -> Loss:
         """Cross-entropy, smoothed if asked for."""
-        output = target_states_of(net, batch)
-        total = cross_entropy_sum(net, output.x, batch.targets_BT, self.label_smoothing)
+        output = target_states_of(model, batch)
+        total = cross_entropy_sum(model, output.x, batch.targets_BT, self.label_smoothing)
         return Loss(total, batch.num_targets, output.losses, output.stats)
 
-    def metric(self, corpus: PairCorpus, split: SplitName) -> Metric:
+    def evaluator(self, corpus: PairCorpus, split: SplitName) -> Evaluator:
         """Loss over all of the split, quality of greedy outputs for its first sentences."""
         return self._quality(corpus, split, Greedy(), self.validation_sentences)
 
-    def final_metric(self, corpus: PairCorpus, split: SplitName, decoding: Decoding) -> Metric:
+    def final_evaluator(self, corpus: PairCorpus, split: SplitName, decoding: Decoding) -> Evaluator:
         """Loss and quality over all of the split."""
         return self._quality(corpus, split, decoding, None)
 
@@ -148,7 +154,7 @@ class Translation(Task):
         """``max_length_ratio`` times the source's tokens, and ten more."""
         return int(self.max_length_ratio * length) + SPARE_TOKENS
 
-    def _quality(self, corpus: PairCorpus, split: SplitName, decoding: Decoding, sentences: int | None) -> Metric:
+    def _quality(self, corpus: PairCorpus, split: SplitName, decoding: Decoding, sentences: int | None) -> Evaluator:
         return TranslationQuality(
             corpus.pairs(split)[:sentences],
             corpus.tokenizer,

@@ -7,14 +7,14 @@ from statistics import fmean, harmonic_mean
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from lightning_tx.core import names
 from lightning_tx.data.batch import PairBatch
 from lightning_tx.decoding.base import Decoding
 from lightning_tx.decoding.generate import Generated, generate
-from lightning_tx.model.language_model import LanguageModel
+from lightning_tx.model.body import Body
 from lightning_tx.task.cross_entropy import cross_entropy_sum, perplexity, target_states_of
+from lightning_tx.task.evaluator import Evaluator
 from lightning_tx.tokenizer.base import Tokenizer
 
 #: Scores of outputs.
@@ -23,7 +23,7 @@ _SCORES = ("bleu", "chrf", "exact_match")
 TABLE_ROWS = 20
 
 
-class TranslationQuality(Metric):
+class TranslationQuality(Evaluator):
     """Likelihood of the references, and BLEU, chrF and exact matches of the outputs.
 
     A model whose likelihood is no number writes nothing, and its outputs have no scores.
@@ -39,7 +39,6 @@ class TranslationQuality(Metric):
         tokenize: sacreBLEU's name of a tokenizer.
     """
 
-    full_state_update = False
     nats: Tensor
     targets: Tensor
 
@@ -60,15 +59,15 @@ class TranslationQuality(Metric):
         self.outputs: dict[int, str] = {}
         self._batches: list[Generated] = []
 
-    def update(self, net: LanguageModel, batch: PairBatch) -> None:
+    def update(self, model: Body, batch: PairBatch) -> None:
         """Add a batch: its likelihood, and outputs for those of its sources that are to be decoded."""
-        nats = cross_entropy_sum(net, target_states_of(net, batch).x, batch.targets_BT)
+        nats = cross_entropy_sum(model, target_states_of(model, batch).x, batch.targets_BT)
         self.nats += nats
         self.targets += batch.num_targets
         rows = (batch.examples_B < len(self.pairs)).nonzero()[:, 0]
         if len(rows) and nats.isfinite():
             examples = batch.examples_B[rows].tolist()
-            self.outputs |= zip(examples, self._written(net, _sources(batch, rows), examples), strict=True)
+            self.outputs |= zip(examples, self._written(model, _sources(batch, rows), examples), strict=True)
 
     def compute(self) -> dict[str, float]:
         """The numbers over all that was seen.
@@ -134,16 +133,16 @@ class TranslationQuality(Metric):
             names.SENTENCES_FILE: self._table(sources, outputs, references),
         }
 
-    def _written(self, net: LanguageModel, sources: list[list[int]], examples: list[int]) -> list[str]:
+    def _written(self, model: Body, sources: list[list[int]], examples: list[int]) -> list[str]:
         tokenizer = self.tokenizer
         generated = generate(
-            net,
+            model,
             sources,
             self.decoding,
             bos_id=tokenizer.bos_id,
             eos_id=tokenizer.eos_id,
             pad_id=tokenizer.pad_id,
-            max_new_tokens=[self.max_new_tokens(len(source), net.dims.max_seq_len) for source in sources],
+            max_new_tokens=[self.max_new_tokens(len(source), model.max_seq_len) for source in sources],
             batch_size=len(sources),
             numbers=examples,
         )

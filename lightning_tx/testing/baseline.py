@@ -6,7 +6,7 @@ from typing import Any
 from lightning_tx.components.pattern.base import PATTERN
 from lightning_tx.core.schema import options_of
 from lightning_tx.groups import GROUPS
-from lightning_tx.model.language_model import MODEL
+from lightning_tx.model.body import MODEL
 
 Config = Mapping[str, Any]
 

@@ -18,7 +18,6 @@ DIMS = Dims(
     d_ff=24,
     encoder_layers=0,
     decoder_layers=2,
-    vocab_size=64,
     max_seq_len=32,
     dropout=0.0,
 )

@@ -16,8 +16,10 @@ from lightning_tx.components.positions.base import POSITIONS, Positions
 from lightning_tx.core.context import Absent, Memory, Output, Sublayer
 from lightning_tx.groups import GROUPS
 from lightning_tx.kernels.cache import Cache
+from lightning_tx.model.body import MODEL, Body
 from lightning_tx.model.build import build_model
-from lightning_tx.model.language_model import MODEL
+from lightning_tx.model.generation import Generator
+from lightning_tx.model.stack import LayerStack
 from lightning_tx.testing.baseline import (
     BATCH,
     LENGTH,
@@ -96,9 +98,9 @@ class Subject:
         parts["pattern"] = shrunk(parts["pattern"])
         return {"model": sized(self.topology, dropout=dropout, **sizes), **parts}
 
-    def build(self, *, seed: int = 0, **changes: Any) -> Any:
+    def build(self, *, seed: int = 0, device: torch.device | None = None, **changes: Any) -> Any:
         """The model as a run would have it: initialised, in float32."""
-        return build_model(self.config(**changes), seed=seed, device=self.device)
+        return build_model(self.config(**changes), vocab_size=VOCAB_SIZE, seed=seed, device=device or self.device)
 
     def random_model(self, **changes: Any) -> Any:
         """A model in float64 and evaluation, every parameter random and none of them small."""
@@ -155,7 +157,7 @@ class Subject:
 
     @torch.no_grad()
     def states(self, ids_BT: Tensor, **arguments: Any) -> Tensor:
-        """The states [B, T, D] of a forward pass, without gradients."""
+        """The states [B, T, D] of a forward pass, [B, D] of a body that pools them, without gradients."""
         return self.run(ids_BT, **arguments).x
 
     def memory(self, rows: Tensor, source_token_mask: Tensor | None = None) -> Memory | None:
@@ -172,14 +174,19 @@ class Subject:
         return torch.arange(BATCH, device=self.device)
 
     @property
+    def body(self) -> type[Body]:
+        """The class of the topology."""
+        return MODEL.get(self.topology["name"])
+
+    @property
     def has_source(self) -> bool:
         """Whether the model takes two inputs."""
-        return MODEL.get(self.topology["name"]).num_inputs == 2
+        return self.body.num_inputs == 2
 
     @property
     def is_causal(self) -> bool:
         """Whether the model sees the past only."""
-        return MODEL.get(self.topology["name"]).causal
+        return self.body.causal
 
     @property
     def has_attention(self) -> bool:
@@ -203,6 +210,11 @@ class Subject:
         return POSITIONS.get(self.parts["positions"]["name"]).tells_order
 
     @property
+    def last_stack(self) -> LayerStack:
+        """The stack of layers next to the output."""
+        return list(self.model.stacks.values())[-1]
+
+    @property
     def positions(self) -> list[Positions]:
         """The positions of every stack."""
         return [module for module in self.model.modules() if isinstance(module, Positions)]
@@ -216,10 +228,30 @@ class Subject:
         if not self.is_causal:
             raise NotApplicable("the model is not causal")
 
-    def needs_single_input(self) -> None:
+    def needs_documents(self) -> None:
         """For properties of models that take positions and documents."""
-        if self.has_source:
-            raise NotApplicable("the model takes a source, and no positions or documents")
+        if not self.body.packs_documents:
+            raise NotApplicable("the model takes no positions and documents")
+
+    def needs_token_states(self) -> None:
+        """For properties of models that give a state a token."""
+        if self.body.pooled:
+            raise NotApplicable("the model gives one state an example")
+
+    def needs_stacks(self) -> None:
+        """For properties of models that are made of layers."""
+        if not self.model.stacks:
+            raise NotApplicable("the model has no stacks of layers")
+
+    def needs_generator(self) -> None:
+        """For properties of models that continue rows of tokens."""
+        self.needs_causal()
+        if not issubclass(self.body, Generator):
+            raise NotApplicable("the model does not generate")
+
+    def of_tokens(self, states: Tensor, mask: Tensor) -> Tensor:
+        """The states of the tokens where a mask is True; a body that pools has none of its own for a token."""
+        return states if self.body.pooled else states[mask]
 
     @torch.no_grad()
     def decoded(self, bounds: list[int], *, token_mask: Tensor | None = None, cache: Cache | None = None) -> Tensor:

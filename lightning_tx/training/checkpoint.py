@@ -92,7 +92,7 @@ class Checkpoints(pl.Callback):
             return
         self._without_gain = 0
         self.best = {**found, "step": trainer.global_step}
-        save_weights(pl_module.net, self.folder / BEST)
+        save_weights(pl_module.model, self.folder / BEST)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -121,7 +121,7 @@ class Checkpoints(pl.Callback):
         return self.sign * value < self.sign * best or math.isnan(best)
 
     def _keep_snapshot(self, module: TrainingModule, step: int, count: int) -> None:
-        save_weights(module.net, self.folder / SNAPSHOTS / f"{step:09d}.safetensors")
+        save_weights(module.model, self.folder / SNAPSHOTS / f"{step:09d}.safetensors")
         for path in snapshots(self.folder)[:-count]:
             path.unlink()
 

@@ -24,7 +24,7 @@ def conclude(
     chosen for their validation. Where weights are averaged, the run ends with the mean and keeps it. What two of
     them share is judged once.
 
-    The module's metric ``validation``, if it has one, judges weights on the validation split. Without it the numbers
+    The module's evaluator ``validation``, if it has one, judges weights on the validation split. Without it the numbers
     are those of validations: the best one, and the mean over the last ones. Weights that are not finite are not
     judged: their numbers are nan.
 
@@ -35,23 +35,23 @@ def conclude(
         batches: those of ``validation`` and of ``test``; None where a split is empty.
     """
 
-    def judge(metric: str) -> Judgement | None:
-        if metric not in module.metrics or batches[metric] is None:
+    def judge(split: str) -> Judgement | None:
+        if split not in module.evaluators or batches[split] is None:
             return None
         if not _finite(module):
             return Judgement(_undefined(checkpoints), {}, {})
-        module.tested = metric
-        trainer.test(module, loader_of(batches[metric]), verbose=False)
+        module.tested = split
+        trainer.test(module, loader_of(batches[split]), verbose=False)
         return module.judgement
 
     averaged, best, steps = checkpoints.average is not None, checkpoints.best, trainer.global_step
     if averaged:
-        load_mean(module.net, snapshots(checkpoints.folder))
+        load_mean(module.model, snapshots(checkpoints.folder))
     validated = _mean_of_last(checkpoints) if _finite(module) else _undefined(checkpoints)
     last, last_test = judge("validation"), judge("test")
     kept, kept_test = last, last_test
     if not averaged and best["step"] != steps:
-        load_weights(module.net, checkpoints.folder / BEST)
+        load_weights(module.model, checkpoints.folder / BEST)
         kept, kept_test = judge("validation"), judge("test")
     numbers = {
         names.LAST: {**(last.numbers if last else validated), "step": steps},
@@ -69,7 +69,7 @@ def conclude(
 
 
 def _finite(module: TrainingModule) -> bool:
-    return all(bool(parameter.isfinite().all()) for parameter in module.net.parameters())
+    return all(bool(parameter.isfinite().all()) for parameter in module.model.parameters())
 
 
 def _undefined(checkpoints: Checkpoints) -> dict[str, float]:

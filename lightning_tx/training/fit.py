@@ -74,7 +74,7 @@ def fit(
     stream = Stream(train)
     stream.start = steps_done(folder) * options.accumulate
     if options.compile:
-        module.net.compile()
+        module.model.compile()
     with quiet():
         trainer = pl.Trainer(
             accelerator=options.accelerator,
@@ -98,7 +98,7 @@ def fit(
         if trainer.global_step % options.val_every:
             trainer.validate(module, loader_of(validation), verbose=False)
         conclude(trainer, module, checkpoints, {"validation": validation, "test": test})
-    save_weights(module.net, folder / names.WEIGHTS_FILE)
+    save_weights(module.model, folder / names.WEIGHTS_FILE)
     judged = (names.LAST, names.LAST_TEST, names.BEST, names.TEST)
     return {name: value for name, value in module.latest.items() if name.startswith(judged)}
 

@@ -7,18 +7,19 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import Metric
 
 from lightning_tx.core import names
 from lightning_tx.core.context import Mean, Sublayer
+from lightning_tx.model.body import Body
 from lightning_tx.schedule.base import Schedule
-from lightning_tx.task.base import Task, WithOutputs, WithTargets
+from lightning_tx.task.base import Task
+from lightning_tx.task.evaluator import Evaluator, WithOutputs, WithTargets
 from lightning_tx.training.curve import Curve, Stopwatch, gather
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a metric found.
+    """What an evaluator found.
 
     Attributes:
         numbers: by name.
@@ -32,42 +33,42 @@ class Judgement:
 
 
 class TrainingModule(pl.LightningModule):
-    """Trains ``net`` on a task.
+    """Trains a model on a task.
 
     The gradient of a step is that of the mean over all targets of its accumulated batches, whatever their sizes.
 
     Args:
-        net: the model.
+        model: the model.
         task: the objective.
-        optimizer: over the parameters of ``net``.
+        optimizer: over the parameters of ``model``.
         schedule: learning rate by step.
-        metrics: ``val`` judges the validation split while training, ``validation`` and ``test`` judge those splits
+        evaluators: ``val`` judges the validation split while training, ``validation`` and ``test`` judge those splits
             at the end. Without ``validation``, the numbers of ``val`` stand.
         gradient_clip: largest norm of the gradient; None for none.
         log_every: steps between points of the training curve.
 
     Attributes:
         latest: the newest value of every number that was logged.
-        tested: which metric a test run fills.
+        tested: which evaluator a test run fills.
         judgement: what the last test run found.
-        targets: by metric, how many targets its loss was a mean over.
-        files: what metrics had to show besides numbers, by ``best/name`` and ``test/name``.
+        targets: by evaluator, how many targets its loss was a mean over.
+        files: what evaluators had to show besides numbers, by ``best/name`` and ``test/name``.
     """
 
     def __init__(
         self,
-        net: nn.Module,
+        model: Body,
         task: Task,
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,
-        metrics: dict[str, Metric],
+        evaluators: dict[str, Evaluator],
         *,
         gradient_clip: float | None,
         log_every: int,
     ) -> None:
         super().__init__()
-        self.net, self.task = net, task
-        self.metrics = nn.ModuleDict(metrics)
+        self.model, self.task = model, task
+        self.evaluators = nn.ModuleDict(evaluators)
         self.gradient_clip, self.log_every = gradient_clip, log_every
         self.latest: dict[str, float] = {}
         self.tested = "test"
@@ -80,7 +81,7 @@ class TrainingModule(pl.LightningModule):
         self._positions = 0
         self._counts: list[Tensor] = []
         self._stats: dict[str, Mean] = {}
-        self._sublayers = [module for module in net.modules() if isinstance(module, Sublayer)]
+        self._sublayers = [module for module in model.modules() if isinstance(module, Sublayer)]
 
     def configure_optimizers(self) -> Any:
         """The optimizer, its learning rate set by the schedule at every step."""
@@ -92,7 +93,7 @@ class TrainingModule(pl.LightningModule):
 
         What is missing to a mean over the whole window is made up for once, before the optimizer steps.
         """
-        loss = self.task.loss(self.net, batch)
+        loss = self.task.loss(self.model, batch)
         self._counts.append(loss.count.detach())
         self._positions += self.task.num_positions(batch)
         self._curve.add(loss)
@@ -104,14 +105,14 @@ class TrainingModule(pl.LightningModule):
         """Turn the accumulated gradient into that of the mean over all targets of the window."""
         if len(self._counts) > 1:
             factor = self._counts[0] / torch.stack(self._counts).sum()
-            for parameter in self.net.parameters():
+            for parameter in self.model.parameters():
                 if parameter.grad is not None:
                     parameter.grad.mul_(factor)
         self._counts.clear()
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
         """Clip the gradient by its norm, and keep the norm for the training curve."""
-        trained = [parameter for parameter in self.net.parameters() if parameter.grad is not None]
+        trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         norm = nn.utils.get_total_norm([cast(Tensor, parameter.grad) for parameter in trained])
         self._curve.step(norm, self._stats)
         if self.gradient_clip is not None:
@@ -136,21 +137,21 @@ class TrainingModule(pl.LightningModule):
             self.record({f"{names.TRAIN}{name}": value for name, value in point.items()} | speed)
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
-        """Add a batch to the validation metric."""
-        cast(Metric, self.metrics["val"]).update(self.net, batch)
+        """Run the model on a batch of the validation split."""
+        cast(Evaluator, self.evaluators["val"]).update(self.model, batch)
 
     def test_step(self, batch: Any, batch_index: int) -> None:
-        """Add a batch to the metric that is asked for."""
-        cast(Metric, self.metrics[self.tested]).update(self.net, batch)
+        """Run the model on a batch for the evaluator that is asked for."""
+        cast(Evaluator, self.evaluators[self.tested]).update(self.model, batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Report the validation metric under ``val/``."""
+        """Report what the validation split says under ``val/``."""
         self.record({f"{names.VALIDATION}{name}": value for name, value in self._numbers("val").items()})
 
     def on_test_epoch_end(self) -> None:
-        """Keep what the metric that was asked for has found; whoever asked reports it."""
-        metric = self.metrics[self.tested]
-        files, timing = (metric.files(), metric.timing()) if isinstance(metric, WithOutputs) else ({}, {})
+        """Keep what the evaluator that was asked for has found; whoever asked reports it."""
+        found = self.evaluators[self.tested]
+        files, timing = (found.files(), found.timing()) if isinstance(found, WithOutputs) else ({}, {})
         self.judgement = Judgement(self._numbers(self.tested), files, timing)
 
     def record(self, values: dict[str, float]) -> None:
@@ -202,9 +203,9 @@ class TrainingModule(pl.LightningModule):
         self._stopwatch = Stopwatch(costs["seconds"])
 
     def _numbers(self, name: str) -> dict[str, float]:
-        metric = cast(Metric, self.metrics[name])
-        numbers = metric.compute()
-        if isinstance(metric, WithTargets):
-            self.targets[name] = int(metric.targets)
-        metric.reset()
+        evaluator = cast(Evaluator, self.evaluators[name])
+        numbers = evaluator.compute()
+        if isinstance(evaluator, WithTargets):
+            self.targets[name] = int(evaluator.targets)
+        evaluator.reset()
         return numbers

@@ -93,7 +93,7 @@ def test_the_cache_is_measured(ltx, recorded, store) -> None:
     root, runs = recorded
     assert ltx("translator", "--split", "test", "trainer.batch_size=1000")[0] == 0
     loaded = load_run(runs["translator"], root=root)
-    tokenizer = loaded.tokenizer
+    tokenizer = loaded.tokenizers.target
     folder = store.artifact_path(runs["translator"], "evaluate")
     sources = (folder / "test-greedy-0" / "source.txt").read_text().splitlines()
     inputs = [[*tokenizer.encode(source), tokenizer.eos_id] for source in sources]

@@ -92,7 +92,7 @@ def ltx(store, capsys, monkeypatch):
 @torch.no_grad()
 def one_by_one(loaded: LoadedRun, text: str, limit: int) -> str:
     """Greedy decoding in the plainest way: one text, no cache, the whole sequence again for each token."""
-    tokenizer, model = loaded.tokenizer, loaded.model
+    tokenizer, model = loaded.tokenizers.target, loaded.model
     given = tokenizer.encode(text)
     written: list[int] = []
     while len(written) < limit:
@@ -100,7 +100,7 @@ def one_by_one(loaded: LoadedRun, text: str, limit: int) -> str:
             states = model(torch.tensor([[*given, tokenizer.eos_id]]), torch.tensor([[tokenizer.bos_id, *written]])).x
         else:
             states = model(torch.tensor([[tokenizer.bos_id, *given, *written]])).x
-        scores = model.logits(states[0, -1])[: tokenizer.vocab_size]
+        scores = model.head.logits(states[0, -1])[: tokenizer.vocab_size]
         scores[[tokenizer.bos_id, tokenizer.pad_id]] = float("-inf")
         written.append(int(scores.argmax()))
         if written[-1] == tokenizer.eos_id:
@@ -198,7 +198,7 @@ def test_an_output_file_is_written_in_one_step(ltx, tmp_path) -> None:
     [
         ("translator", ["ok", "x" * 64], ["TEXT 2: ", "65 tokens", "model.max_seq_len = 64"]),
         ("decoder", ["x" * 16], ["TEXT 1: ", "17 tokens", "model.max_seq_len = 16"]),
-        ("encoder", ["x"], ["model.name: ", "Encoder", "decoder, encoder_decoder"]),
+        ("encoder", ["x"], ["model.name: ", "'encoder'", "decoder, encoder_decoder"]),
         ("translator", ["x", "decoding=beem"], ["decoding: ", "'beem'", "'beam'"]),
         ("translator", ["x", "decoding.num_beams=3"], ["decoding.num_beams: ", "unknown key"]),
         ("translator", ["x", "decoding=beam", "decoding.num_beams=0"], ["decoding.num_beams: ", "greater than 0"]),

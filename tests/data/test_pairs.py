@@ -11,6 +11,7 @@ from lightning_tx.data.pairs import PairRows, PairSplit, prepare_pairs, side, to
 from lightning_tx.tokenizer.base import Tokenizer
 from lightning_tx.tokenizer.byte import Byte
 from lightning_tx.tokenizer.character import Character
+from lightning_tx.tokenizer.sides import Tokenizers
 from tests.data.examples import AWKWARD_TEXTS, BOS, EOS, SOURCE_PAD, TARGET_PAD, pair_split
 
 
@@ -98,8 +99,8 @@ TEXTS = Splits(
 
 
 @pytest.fixture
-def tokenizers() -> tuple[Tokenizer, Tokenizer]:
-    return Byte().train([]), Character().train(["abcdefxright "])
+def tokenizers() -> Tokenizers:
+    return Tokenizers(Byte().train([]), Character().train(["abcdefxright "]))
 
 
 def test_a_side_keeps_order_and_splits() -> None:
@@ -109,9 +110,9 @@ def test_a_side_keeps_order_and_splits() -> None:
     assert sources.digest != targets.digest
 
 
-def test_each_side_is_encoded_by_its_own_tokenizer(tmp_path: Path, tokenizers: tuple[Tokenizer, Tokenizer]) -> None:
-    left, right = tokenizers
-    corpus = prepare_pairs(TEXTS, left, right, tmp_path)
+def test_each_side_is_encoded_by_its_own_tokenizer(tmp_path: Path, tokenizers: Tokenizers) -> None:
+    left, right = tokenizers.source, tokenizers.target
+    corpus = prepare_pairs(TEXTS, tokenizers, tmp_path)
     assert corpus.tokenizer is right
     for name in ("train", "validation", "test"):
         split, texts = corpus.split(name), corpus.pairs(name)
@@ -125,11 +126,11 @@ def test_each_side_is_encoded_by_its_own_tokenizer(tmp_path: Path, tokenizers: t
 
 
 def test_what_was_encoded_once_is_opened_again(
-    tmp_path: Path, tokenizers: tuple[Tokenizer, Tokenizer], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tokenizers: Tokenizers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = prepare_pairs(TEXTS, *tokenizers, tmp_path)
+    first = prepare_pairs(TEXTS, tokenizers, tmp_path)
     monkeypatch.setattr(Tokenizer, "encode_batch", lambda *_: pytest.fail("encoded again"))
-    again = prepare_pairs(TEXTS, *tokenizers, tmp_path)
+    again = prepare_pairs(TEXTS, tokenizers, tmp_path)
 
     def streams(split: PairSplit) -> list[list[int]]:
         return [split.source.tokens.tolist(), split.target.tokens.tolist()]
@@ -138,11 +139,9 @@ def test_what_was_encoded_once_is_opened_again(
     assert isinstance(again.split("train").source.tokens, np.memmap)
 
 
-def test_one_tokenizer_may_serve_both_sides_even_of_equal_texts(
-    tmp_path: Path, tokenizers: tuple[Tokenizer, Tokenizer]
-) -> None:
+def test_one_tokenizer_may_serve_both_sides_even_of_equal_texts(tmp_path: Path, tokenizers: Tokenizers) -> None:
     same = Splits([("a", "a"), ("b", "b")], [("c", "c")], [])
-    corpus = prepare_pairs(same, tokenizers[0], tokenizers[0], tmp_path)
+    corpus = prepare_pairs(same, Tokenizers.of([tokenizers.source]), tmp_path)
     batch = PairRows(corpus.split("train"), 9)(np.array([0, 1]))
     assert torch.equal(batch.source_BS, batch.targets_BT)
     assert corpus.split("test").num_pairs == 0

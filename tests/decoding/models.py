@@ -38,8 +38,8 @@ def next_log_probabilities(model: Any, given: list[int], new: list[int]) -> Tens
         x = model(torch.tensor([given]), torch.tensor([[BOS, *new]])).x
     else:
         x = model(torch.tensor([given + new])).x
-    logits = model.logits(x)[0, -1]
-    logits[model.vocab_size :] = float("-inf")
+    logits = model.head.logits(x)[0, -1]
+    logits[model.head.vocab_size :] = float("-inf")
     logits[[PAD, BOS]] = float("-inf")
     return logits.log_softmax(dim=0)
 
@@ -58,3 +58,23 @@ def continued(
             return new, total, True
         new.append(token)
     return new, total, False
+
+
+def searched(model: Any, given: list[int], limit: int, num_beams: int, penalty: float) -> tuple[list[int], float]:
+    """Best sequence, ``<eos>`` included, and its score; beams are lists of (log-probability, tokens)."""
+    beams: list[tuple[float, list[int]]] = [(0.0, [])]
+    finished: list[tuple[float, list[int]]] = []
+    for length in range(1, limit + 1):
+        extended = []
+        for total, tokens in beams:
+            log_probabilities = next_log_probabilities(model, given, tokens).tolist()
+            extended += [(total + each, [*tokens, token]) for token, each in enumerate(log_probabilities)]
+        extended = sorted((each for each in extended if each[0] > float("-inf")), reverse=True)
+        ended = [each for each in extended[:num_beams] if each[1][-1] == EOS or length == limit]
+        finished += [(total / length**penalty, tokens) for total, tokens in ended]
+        finished = sorted(finished, reverse=True)[:num_beams]
+        beams = [each for each in extended if each[1][-1] != EOS][:num_beams]
+        if not beams or (len(finished) == num_beams and beams[0][0] / length**penalty <= finished[-1][0]):
+            break
+    score, tokens = finished[0]
+    return tokens, score

@@ -1,7 +1,6 @@
 """Beam search against one written out in plain Python, and against all sequences there are."""
 
 import itertools
-from typing import Any
 
 import pytest
 import torch
@@ -17,28 +16,9 @@ from tests.decoding.models import (
     continued,
     generator,
     next_log_probabilities,
+    searched,
     strategy,
 )
-
-
-def searched(model: Any, given: list[int], limit: int, num_beams: int, penalty: float) -> tuple[list[int], float]:
-    """Best sequence, ``<eos>`` included, and its score; beams are lists of (log-probability, tokens)."""
-    beams: list[tuple[float, list[int]]] = [(0.0, [])]
-    finished: list[tuple[float, list[int]]] = []
-    for length in range(1, limit + 1):
-        extended = []
-        for total, tokens in beams:
-            log_probabilities = next_log_probabilities(model, given, tokens).tolist()
-            extended += [(total + each, [*tokens, token]) for token, each in enumerate(log_probabilities)]
-        extended = sorted((each for each in extended if each[0] > float("-inf")), reverse=True)
-        ended = [each for each in extended[:num_beams] if each[1][-1] == EOS or length == limit]
-        finished += [(total / length**penalty, tokens) for total, tokens in ended]
-        finished = sorted(finished, reverse=True)[:num_beams]
-        beams = [each for each in extended if each[1][-1] != EOS][:num_beams]
-        if not beams or (len(finished) == num_beams and beams[0][0] / length**penalty <= finished[-1][0]):
-            break
-    score, tokens = finished[0]
-    return tokens, score
 
 
 @pytest.mark.parametrize("penalty", [0.0, 1.0, 2.5])

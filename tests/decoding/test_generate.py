@@ -97,7 +97,9 @@ def test_a_source_longer_than_the_positions_is_refused() -> None:
 
 
 def test_an_encoder_does_not_generate() -> None:
-    with pytest.raises(ConfigError, match=r"model\.name: Encoder does not generate text"):
+    with pytest.raises(
+        ConfigError, match=r"model\.name: \'encoder\' does not generate text\. Choices: decoder, encoder_decoder\."
+    ):
         generate(small_model("encoder"), [[3]], strategy("greedy"), **SPECIAL, max_new_tokens=1)
 
 
@@ -147,7 +149,7 @@ def test_the_model_is_left_as_it_was(training: bool) -> None:
     assert model.training is training
     assert all("forward" not in vars(module) for module in model.modules())
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    model.logits(model(torch.tensor([[3, 4]])).x).sum().backward()
+    model.head.logits(model(torch.tensor([[3, 4]])).x).sum().backward()
 
 
 @pytest.mark.parametrize("name", ["greedy", "beam", "sample"])

@@ -113,3 +113,23 @@ def test_what_is_known_of_some_tokens_only_is_refused(first: bool, second: bool)
     with pytest.raises(ValueError, match=r"A generation tells the same of all its tokens: .*token_mask"):
         cache.extend(3, token_mask=mask if second else None)
     assert cache.length == 3
+
+
+def test_a_state_replaces_the_one_before_and_follows_its_row() -> None:
+    cache = Cache()
+    assert cache.state("decoder") is None
+    states = [torch.full((B, K), float(step)) + torch.arange(B)[:, None] for step in range(3)]
+    for state in states:
+        cache.replace("decoder", {"state": state})
+    held = cache.state("decoder")
+    assert held is not None and torch.equal(held["state"], states[-1])
+    assert cache.num_bytes == B * K * 4
+    rows = torch.tensor([2, 0, 2, 1])
+    for change in (cache.select, cache.reorder):
+        before = cache.state("decoder")
+        assert before is not None
+        expected = before["state"][rows]
+        change(rows)
+        after = cache.state("decoder")
+        assert after is not None and torch.equal(after["state"], expected)
+    assert torch.equal(states[-1], torch.arange(B)[:, None] + torch.full((B, K), 2.0))  # what was handed in stays

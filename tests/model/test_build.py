@@ -122,7 +122,7 @@ def test_the_embedding_is_padded_to_a_multiple(vocab_size: int, multiple: int, r
     model = build_model(config(sizes={"vocab_size": vocab_size, "vocab_multiple": multiple}))
     assert model.vocab_size == vocab_size
     assert model.token_embedding.weight.shape == model.lm_head.weight.shape == (rows, 16)
-    assert model.logits(model(tokens(2, 3)).x).shape == (2, 3, rows)
+    assert model.head.logits(model(tokens(2, 3)).x).shape == (2, 3, rows)
 
 
 @pytest.mark.parametrize("topology", ["decoder", "encoder", "encoder_decoder"])

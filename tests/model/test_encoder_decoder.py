@@ -145,7 +145,7 @@ class TestEmbeddings:
         assert model.source_embedding.weight.shape == (72, D)
         assert model.token_embedding.weight.shape == (56, D)
         assert model.lm_head.weight is model.token_embedding.weight
-        assert (model.vocab_size, model.dims.vocab_size) == (50, 56)
+        assert (model.head.vocab_size, model.head.out_features) == (50, 56)
 
     def test_all_three_may_be_separate(self) -> None:
         model = separate(tie_embeddings=False)

@@ -59,9 +59,9 @@ def test_packed_linears_give_the_same_and_leave_nothing_behind() -> None:
     model.stack.layers[0].sublayers["self_attention"].q_proj.bias = torch.nn.Parameter(torch.randn(16))
     ids = tokens(2, 7)
     with torch.inference_mode():
-        expected = model.logits(model(ids).x)
+        expected = model.head.logits(model(ids).x)
         with packed_linears(model, rows=10**6):
             assert "forward" in vars(model.lm_head)
-            packed = model.logits(model(ids).x)
+            packed = model.head.logits(model(ids).x)
     torch.testing.assert_close(packed, expected, rtol=1e-4, atol=1e-4)
     assert all("forward" not in vars(module) for module in model.modules())

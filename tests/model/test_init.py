@@ -105,7 +105,7 @@ def test_what_enters_the_stack_and_the_logits_have_variance_one() -> None:
     model = build_model(config(sizes=LARGE))
     assert model.embed(torch.arange(512)).std().item() == pytest.approx(1, rel=0.03)
     states = torch.nn.functional.layer_norm(torch.randn(64, 64, generator=torch.Generator().manual_seed(0)), (64,))
-    assert model.logits(states).std().item() == pytest.approx(1, rel=0.05)
+    assert model.head.logits(states).std().item() == pytest.approx(1, rel=0.05)
 
 
 def test_pre_norm_scales_what_it_writes_to_the_residual_stream_as_gpt2() -> None:

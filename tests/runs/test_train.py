@@ -152,8 +152,8 @@ def test_a_run_is_trained_recorded_and_rebuilt(root, text) -> None:
     assert record.measures == CausalLM.measures
 
     loaded = load_run(record.run_id, root=root)
-    tokens = torch.tensor([loaded.tokenizer.encode("3 and 4 make")])
-    assert loaded.tokenizer.decode(tokens[0].tolist()) == "3 and 4 make"
+    tokens = torch.tensor([loaded.tokenizers.target.encode("3 and 4 make")])
+    assert loaded.tokenizers.target.decode(tokens[0].tolist()) == "3 and 4 make"
     assert not loaded.model.training
     assert record.metrics["params/total"] == sum(parameter.numel() for parameter in loaded.model.parameters())
     weights = load_file(store.artifact_path(record.run_id, "model.safetensors"))
@@ -176,7 +176,7 @@ def test_facts_say_what_a_run_was_made_of(root, text) -> None:
         "data": made.splits.digest,
         "validation_data": made.splits.digests["validation"],
         "test_data": made.splits.digests["test"],
-        "tokenizer": made.tokenizer_digest,
+        "tokenizer": made.tokenizers.digest,
         "objective": "causal_lm: each token from those before it",
         "precision": "32",
         "device": "cpu",
@@ -292,7 +292,7 @@ def test_a_run_that_diverged_is_recorded_as_such(root, text, monkeypatch) -> Non
         original(self, trainer, module, *rest)
         if trainer.global_step == 8:
             with torch.no_grad():
-                nn.init.constant_(module.net.token_embedding.weight, math.nan)
+                nn.init.constant_(module.model.token_embedding.weight, math.nan)
 
     monkeypatch.setattr(Checkpoints, "on_train_batch_start", poisoning)
     _, record = run(tiny_config(root, text))

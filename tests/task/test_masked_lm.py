@@ -11,13 +11,14 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.group import Choice
 from lightning_tx.data.base import DATA, Data, Splits
 from lightning_tx.data.batch import IGNORE, BatchSize
+from lightning_tx.model.body import MODEL, Body
 from lightning_tx.model.build import build_model
-from lightning_tx.model.language_model import MODEL, LanguageModel
 from lightning_tx.task.base import TASK
 from lightning_tx.task.masked_lm import MaskedCorpus, MaskedLM
 from lightning_tx.tokenizer.base import SPECIAL_TOKENS, Tokenizer, TokenizerTrainer
 from lightning_tx.tokenizer.byte import Byte
 from lightning_tx.tokenizer.character import Character
+from lightning_tx.tokenizer.sides import Tokenizers
 from tests.model.configs import config, small_model
 
 SENTENCES = [f"{number} and {number + 1} make {2 * number + 1}." for number in range(300)]
@@ -32,7 +33,7 @@ def trained(trainer: TokenizerTrainer) -> Tokenizer:
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> MaskedCorpus:
     splits = Splits(SENTENCES[:250], SENTENCES[250:], [])
-    return MaskedLM().prepare(splits, (trained(Character()),), tmp_path_factory.mktemp("cache"))
+    return MaskedLM().prepare(splits, Tokenizers.of([trained(Character())]), tmp_path_factory.mktemp("cache"))
 
 
 def test_the_commonest_token_is_counted_in_training_text_without_special_tokens(corpus: MaskedCorpus) -> None:
@@ -87,18 +88,18 @@ def test_options_reach_the_batches(corpus: MaskedCorpus) -> None:
 
 def test_loss_and_metrics_are_those_of_a_naive_computation(corpus: MaskedCorpus) -> None:
     task = MaskedLM()
-    net = small_model("encoder").requires_grad_(False)
-    metric = task.metric(corpus, "validation")
+    model = small_model("encoder").requires_grad_(False)
+    evaluator = task.evaluator(corpus, "validation")
     losses, right, unigram, count = 0.0, 0, 0, 0
     for batch in task.eval_batches(corpus, "validation", **SIZES) or []:
-        metric.update(net, batch)
-        states = net(
+        evaluator.update(model, batch)
+        states = model(
             batch.tokens_BT,
             positions_BT=batch.positions_BT,
             documents_BT=batch.documents_BT,
             token_mask_BT=batch.token_mask_BT,
         ).x
-        log_probabilities = F.log_softmax(net.logits(states), dim=-1)
+        log_probabilities = F.log_softmax(model.head.logits(states), dim=-1)
         expected = 0.0
         for row in range(batch.tokens_BT.shape[0]):
             for column in range(16):
@@ -109,10 +110,10 @@ def test_loss_and_metrics_are_those_of_a_naive_computation(corpus: MaskedCorpus)
                     unigram += target == corpus.commonest
                     count += 1
         losses += expected
-        loss = task.loss(net, batch)
+        loss = task.loss(model, batch)
         assert float(loss.sum) == pytest.approx(expected, rel=1e-5)
         assert int(loss.count) == int(batch.num_targets)
-    result = metric.compute()
+    result = evaluator.compute()
     assert result["loss"] == pytest.approx(losses / count, rel=1e-5)
     assert result["perplexity"] == pytest.approx(math.exp(losses / count), rel=1e-4)
     assert result["accuracy"] == pytest.approx(right / count)
@@ -121,33 +122,33 @@ def test_loss_and_metrics_are_those_of_a_naive_computation(corpus: MaskedCorpus)
 
 
 def test_a_diverged_run_has_a_perplexity_too(corpus: MaskedCorpus) -> None:
-    metric = MaskedLM().metric(corpus, "validation")
-    net = small_model("encoder").requires_grad_(False)
+    evaluator = MaskedLM().evaluator(corpus, "validation")
+    model = small_model("encoder").requires_grad_(False)
     for batch in MaskedLM().eval_batches(corpus, "validation", **SIZES) or []:
-        metric.update(net, batch)
-    metric.nats *= 1e6
-    assert metric.compute()["perplexity"] == math.inf
+        evaluator.update(model, batch)
+    evaluator.nats *= 1e6
+    assert evaluator.compute()["perplexity"] == math.inf
 
 
 def test_an_encoder_learns_more_than_which_token_is_common(corpus: MaskedCorpus) -> None:
     task = MaskedLM()
     torch.manual_seed(0)
-    net = build_model(config("encoder", sizes={"d_model": 32, "d_ff": 64}))
-    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    model = build_model(config("encoder", sizes={"d_model": 32, "d_ff": 64}))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     loader = task.train_batches(corpus, max_seq_len=16, batch=BatchSize(sequences=32), seed=0)
 
     def judged() -> dict[str, float]:
-        metric = task.metric(corpus, "validation")
+        evaluator = task.evaluator(corpus, "validation")
         with torch.no_grad():
             for batch in task.eval_batches(corpus, "validation", **SIZES) or []:
-                metric.update(net, batch)
-        return metric.compute()
+                evaluator.update(model, batch)
+        return evaluator.compute()
 
     before = judged()
     for epoch in range(9):
         loader.set_epoch(epoch)
         for batch in loader:
-            loss = task.loss(net, batch)
+            loss = task.loss(model, batch)
             (loss.sum / loss.count).backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -157,7 +158,7 @@ def test_an_encoder_learns_more_than_which_token_is_common(corpus: MaskedCorpus)
     assert after["accuracy"] > after["unigram_accuracy"] + 0.1
 
 
-def chosen(model: str = "encoder", data: str = "text_file") -> tuple[Choice[LanguageModel], Choice[Data[Any]]]:
+def chosen(model: str = "encoder", data: str = "text_file") -> tuple[Choice[Body], Choice[Data[Any]]]:
     # Choices that are looked at by their classes alone.
     return Choice(MODEL, model, MODEL.get(model), {}), Choice(DATA, data, DATA.get(data), {})
 
@@ -182,13 +183,13 @@ def test_pairs_of_texts_do_not_fit() -> None:
 
 def test_a_tokenizer_without_a_mask(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has no token '<mask>'"):
-        MaskedLM().prepare(Splits(["text"], ["text"], []), (Byte().train([]),), tmp_path)
+        MaskedLM().prepare(Splits(["text"], ["text"], []), Tokenizers.of([Byte().train([])]), tmp_path)
 
 
 def test_a_split_with_nothing_to_hide(tmp_path: Path) -> None:
     tokenizer = trained(Character())
     with pytest.raises(ConfigError) as caught:
-        MaskedLM().prepare(Splits(["1 and 2"], ["ÜÖ", ""], ["ß"]), (tokenizer,), tmp_path)
+        MaskedLM().prepare(Splits(["1 and 2"], ["ÜÖ", ""], ["ß"]), Tokenizers.of([tokenizer]), tmp_path)
     assert caught.value.problems == [
         "data.name: the documents of the validation split have no token that could be hidden.",
         "data.name: the documents of the test split have no token that could be hidden.",

@@ -21,7 +21,7 @@ from lightning_tx.data.pairs import PairCorpus
 from lightning_tx.decoding.beam import Beam
 from lightning_tx.decoding.greedy import Greedy
 from lightning_tx.decoding.sample import Sample
-from lightning_tx.model.language_model import MODEL, LanguageModel
+from lightning_tx.model.body import MODEL, Body
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.loading import load_run
 from lightning_tx.runs.materials import materials
@@ -33,6 +33,7 @@ from lightning_tx.task.translation import Translation
 from lightning_tx.task.translation_quality import TABLE_ROWS, TranslationQuality
 from lightning_tx.tokenizer.byte import Byte
 from lightning_tx.tokenizer.character import Character
+from lightning_tx.tokenizer.sides import Tokenizers
 from lightning_tx.training.checkpoint import Checkpoints
 from tests.decoding.models import continued
 from tests.model.configs import small_model
@@ -46,18 +47,18 @@ SIZES: dict[str, Any] = {"max_seq_len": 48, "batch": BatchSize(sequences=8)}
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> PairCorpus:
     tokenizer = Character().train([text for pair in SENTENCES for text in pair])
-    return Translation().prepare(SPLITS, (tokenizer,), tmp_path_factory.mktemp("cache"))
+    return Translation().prepare(SPLITS, Tokenizers.of([tokenizer]), tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
-def model(corpus: PairCorpus) -> LanguageModel:
+def model(corpus: PairCorpus) -> Body:
     sizes = {"vocab_size": corpus.tokenizer.vocab_size, "max_seq_len": 48}
     return small_model("encoder_decoder", sizes=sizes, positions="sinusoidal")
 
 
 def chosen(
     data: str = "number_words", model: str = "encoder_decoder", **options: Any
-) -> tuple[Choice[LanguageModel], Choice[Data[Any]]]:
+) -> tuple[Choice[Body], Choice[Data[Any]]]:
     parsed = MODEL.parse({"name": model, **options})
     return parsed, Choice(DATA, data, DATA.get(data), {})
 
@@ -117,7 +118,7 @@ def test_the_metric_to_select_by_is_chosen_with_its_direction() -> None:
 
 def test_with_two_tokenizers_the_last_is_the_targets(tmp_path: Path) -> None:
     source, target = Byte().train([]), Character().train([text for _, text in SENTENCES])
-    corpus = Translation(joint_vocabulary=False).prepare(SPLITS, (source, target), tmp_path)
+    corpus = Translation(joint_vocabulary=False).prepare(SPLITS, Tokenizers(source, target), tmp_path)
     assert corpus.tokenizer is target
     batch = next(iter(Translation().eval_batches(corpus, "validation", **SIZES) or []))
     text, written = SENTENCES[60 + int(batch.examples_B[0])]
@@ -141,11 +142,11 @@ def test_a_split_that_is_empty_is_not_evaluated(corpus: PairCorpus) -> None:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_the_loss_is_that_of_torch(corpus: PairCorpus, model: LanguageModel, smoothing: float) -> None:
+def test_the_loss_is_that_of_torch(corpus: PairCorpus, model: Body, smoothing: float) -> None:
     task = Translation(label_smoothing=smoothing)
     for batch in list(task.train_batches(corpus, **SIZES, seed=0))[:4]:
         loss = task.loss(model, batch)
-        logits = model.logits(
+        logits = model.head.logits(
             model(batch.source_BS, batch.tokens_BT, source_token_mask_BS=batch.source_token_mask_BS).x
         )
         expected = F.cross_entropy(
@@ -159,7 +160,7 @@ def test_the_loss_is_that_of_torch(corpus: PairCorpus, model: LanguageModel, smo
             torch.testing.assert_close(mine, their, rtol=1e-9, atol=1e-10)
 
 
-def test_the_loss_of_a_pair_does_not_depend_on_those_beside_it(corpus: PairCorpus, model: LanguageModel) -> None:
+def test_the_loss_of_a_pair_does_not_depend_on_those_beside_it(corpus: PairCorpus, model: Body) -> None:
     task = Translation()
 
     def total(size: int) -> float:
@@ -169,11 +170,11 @@ def test_the_loss_of_a_pair_does_not_depend_on_those_beside_it(corpus: PairCorpu
     assert total(1) == pytest.approx(total(7), rel=1e-12) == pytest.approx(total(100), rel=1e-12)
 
 
-def filled(metric: Any, model: Any, batches: Any) -> Any:
+def filled(evaluator: Any, model: Any, batches: Any) -> Any:
     with torch.inference_mode():
         for batch in batches:
-            metric.update(model, batch)
-    return metric
+            evaluator.update(model, batch)
+    return evaluator
 
 
 def validation(corpus: PairCorpus, size: int) -> list[Any]:
@@ -183,7 +184,7 @@ def validation(corpus: PairCorpus, size: int) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def expected(corpus: PairCorpus, model: LanguageModel) -> list[str]:
+def expected(corpus: PairCorpus, model: Body) -> list[str]:
     tokenizer = corpus.tokenizer
     lines = []
     for source, _ in SENTENCES[60:66]:
@@ -199,61 +200,63 @@ class TestOutputs:
 
     @pytest.mark.parametrize(("size", "order"), [(1, 1), (5, 1), (5, -1), (64, 1)])
     def test_they_are_in_the_order_of_the_split(
-        self, corpus: PairCorpus, model: LanguageModel, expected: list[str], size: int, order: int
+        self, corpus: PairCorpus, model: Body, expected: list[str], size: int, order: int
     ) -> None:
         task = Translation(validation_sentences=6, max_length_ratio=0.5)
-        metric = filled(task.metric(corpus, "validation"), model, validation(corpus, size)[::order])
-        files = metric.files()
+        evaluator = filled(task.evaluator(corpus, "validation"), model, validation(corpus, size)[::order])
+        files = evaluator.files()
         assert files["output.txt"].splitlines() == expected
         assert files["source.txt"].splitlines() == [source for source, _ in SENTENCES[60:66]]
         assert files["reference.txt"].splitlines() == [target for _, target in SENTENCES[60:66]]
 
-    def test_the_likelihood_is_over_all_of_the_split_and_not_smoothed(
-        self, corpus: PairCorpus, model: LanguageModel
-    ) -> None:
-        metric = Translation(validation_sentences=1, label_smoothing=0.5).metric(corpus, "validation")
-        numbers = filled(metric, model, validation(corpus, 8)).compute()
+    def test_the_likelihood_is_over_all_of_the_split_and_not_smoothed(self, corpus: PairCorpus, model: Body) -> None:
+        evaluator = Translation(validation_sentences=1, label_smoothing=0.5).evaluator(corpus, "validation")
+        numbers = filled(evaluator, model, validation(corpus, 8)).compute()
         sums = [Translation(label_smoothing=0.0).loss(model, batch) for batch in validation(corpus, 8)]
         mean = sum(loss.sum.item() for loss in sums) / sum(int(loss.count) for loss in sums)
         assert numbers["loss"] == pytest.approx(mean, rel=1e-12)
         assert numbers["perplexity"] == pytest.approx(torch.tensor(mean).exp().item(), rel=1e-5)
 
-    def test_they_end_at_the_ratio_and_ten_more(self, corpus: PairCorpus, model: LanguageModel) -> None:
+    def test_they_end_at_the_ratio_and_ten_more(self, corpus: PairCorpus, model: Body) -> None:
         task = Translation(max_length_ratio=0.5)
         assert [task.max_new_tokens(length, 48) for length in (1, 2, 7, 40)] == [10, 11, 13, 30]
-        metric: Any = filled(task.metric(corpus, "validation"), model, validation(corpus, 8))
+        evaluator: Any = filled(task.evaluator(corpus, "validation"), model, validation(corpus, 8))
         # A character of this tokenizer is a token; a model that knows nothing seldom ends by itself.
-        lengths = {SENTENCES[60 + example][0]: len(text) for example, text in metric.outputs.items()}
+        lengths = {SENTENCES[60 + example][0]: len(text) for example, text in evaluator.outputs.items()}
         limits = {source: task.max_new_tokens(len(source) + 1, 48) for source in lengths}
         assert all(lengths[source] <= limit for source, limit in limits.items())
         assert any(lengths[source] == limit for source, limit in limits.items())
 
-    def test_what_they_took_is_told(self, corpus: PairCorpus, model: LanguageModel) -> None:
-        metric = filled(Translation(validation_sentences=3).metric(corpus, "validation"), model, validation(corpus, 8))
-        timing = metric.timing()
+    def test_what_they_took_is_told(self, corpus: PairCorpus, model: Body) -> None:
+        evaluator = filled(
+            Translation(validation_sentences=3).evaluator(corpus, "validation"), model, validation(corpus, 8)
+        )
+        timing = evaluator.timing()
         assert set(timing) == {"seconds_to_first_token", "seconds_per_token", "tokens_per_second", "cache_bytes"}
         assert all(value > 0 for value in timing.values())
 
-    def test_reset_forgets(self, corpus: PairCorpus, model: LanguageModel) -> None:
-        metric = filled(Translation(validation_sentences=3).metric(corpus, "validation"), model, validation(corpus, 8))
-        first = metric.compute()
-        metric.reset()
-        assert metric.outputs == {} and int(metric.targets) == 0
-        assert filled(metric, model, validation(corpus, 8)).compute() == first
+    def test_reset_forgets(self, corpus: PairCorpus, model: Body) -> None:
+        evaluator = filled(
+            Translation(validation_sentences=3).evaluator(corpus, "validation"), model, validation(corpus, 8)
+        )
+        first = evaluator.compute()
+        evaluator.reset()
+        assert evaluator.outputs == {} and int(evaluator.targets) == 0
+        assert filled(evaluator, model, validation(corpus, 8)).compute() == first
 
-    def test_training_mode_and_weights_stay(self, corpus: PairCorpus, model: LanguageModel) -> None:
+    def test_training_mode_and_weights_stay(self, corpus: PairCorpus, model: Body) -> None:
         model.train()
-        filled(Translation(validation_sentences=2).metric(corpus, "validation"), model, validation(corpus, 8)[-1:])
+        filled(Translation(validation_sentences=2).evaluator(corpus, "validation"), model, validation(corpus, 8)[-1:])
         assert model.training
         model.eval()
 
     def test_at_the_end_all_sentences_are_decoded_as_asked(self, corpus: PairCorpus) -> None:
         task, beam = Translation(validation_sentences=6), Beam()
-        interim, final = task.metric(corpus, "validation"), task.final_metric(corpus, "validation", beam)
+        interim, final = task.evaluator(corpus, "validation"), task.final_evaluator(corpus, "validation", beam)
         assert isinstance(interim, TranslationQuality) and isinstance(final, TranslationQuality)
         assert len(interim.pairs) == 6 and isinstance(interim.decoding, Greedy)
         assert len(final.pairs) == 29 and final.decoding is beam
-        everything = Translation(validation_sentences=None).metric(corpus, "validation")
+        everything = Translation(validation_sentences=None).evaluator(corpus, "validation")
         assert isinstance(everything, TranslationQuality) and len(everything.pairs) == 29
 
 
@@ -268,7 +271,7 @@ WORDS = [
 def scripted(
     outputs: list[str], references: list[str], monkeypatch: pytest.MonkeyPatch, *, tokenize: str = "13a"
 ) -> TranslationQuality:
-    """The metric after these outputs, which are handed in, each by the number that is its source, in random order."""
+    """The evaluator after these outputs, handed in by the numbers that are their sources, in random order."""
     spoken = [f"\n{output}" for output in outputs]  # one more token than any output has: the number's place
     monkeypatch.setattr(
         translation_quality,
@@ -280,10 +283,10 @@ def scripted(
         bos_id=1, eos_id=2, pad_id=0, decode=lambda sequence: spoken[sequence[0]].removeprefix("\n")
     )
     pairs = [(f"source {number}", reference) for number, reference in enumerate(references)]
-    metric = TranslationQuality(pairs, tokenizer, Greedy(), max_new_tokens=max, tokenize=tokenize)
+    evaluator = TranslationQuality(pairs, tokenizer, Greedy(), max_new_tokens=max, tokenize=tokenize)
     numbers = list(range(len(pairs)))
     random.Random(0).shuffle(numbers)
-    net: Any = Mock(return_value=SimpleNamespace(x=None), dims=SimpleNamespace(max_seq_len=64))
+    model: Any = Mock(return_value=SimpleNamespace(x=None), max_seq_len=64)
     for start in range(0, len(numbers), 7):
         chosen = torch.tensor(numbers[start : start + 7])
         batch: Any = SimpleNamespace(
@@ -294,8 +297,8 @@ def scripted(
             source_token_mask_BS=None,
             num_targets=torch.tensor(len(chosen)),
         )
-        metric.update(net, batch)
-    return metric
+        evaluator.update(model, batch)
+    return evaluator
 
 
 def sentences(seed: int, count: int = 60) -> tuple[list[str], list[str]]:
@@ -323,10 +326,10 @@ def command(folder: Path, *more: str) -> list[dict[str, Any]]:
 def test_scores_are_those_that_the_command_prints_for_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenize: str
 ) -> None:
-    metric = scripted(*sentences(1), monkeypatch, tokenize=tokenize)
-    for name, text in metric.files().items():
+    evaluator = scripted(*sentences(1), monkeypatch, tokenize=tokenize)
+    for name, text in evaluator.files().items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    numbers, scores = metric.compute(), json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    numbers, scores = evaluator.compute(), json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     for printed in command(tmp_path, "--tokenize", tokenize):
         name = {"BLEU": "bleu", "chrF2": "chrf"}[printed["name"]]
         assert f"{numbers[name]:.2f}" == f"{printed['score']:.2f}"
@@ -347,8 +350,8 @@ def test_every_file_has_a_line_for_each_sentence(monkeypatch: pytest.MonkeyPatch
     for place, end in enumerate(("\n", "\r", "\r\n", "\x85", "\u2028", "\x0b")):
         outputs[place] += f"{end}new{end}"
         references[-1 - place] = f"old{end}line"
-    metric = scripted(outputs, references, monkeypatch)
-    files = metric.files()
+    evaluator = scripted(outputs, references, monkeypatch)
+    files = evaluator.files()
     for name in ("source.txt", "output.txt", "reference.txt"):
         assert files[name].endswith("\n") and len(files[name].splitlines()) == 12, name
     assert files["reference.txt"].splitlines()[-1] == "old line"
@@ -410,9 +413,9 @@ def test_a_run_is_trained_decoded_recorded_and_rebuilt(root: Path, tmp_path: Pat
         assert [written[name].count("\n") for name in ("source.txt", "output.txt", "reference.txt")] == [count] * 3
         assert json.loads(written["scores.json"])["bleu"]["score"] == pytest.approx(record.metrics[f"{split}/bleu"])
     loaded = load_run(record.run_id, root=root)
-    assert len(loaded.tokenizers) == (1 if joint else 2)
-    assert loaded.tokenizers[0].decode(loaded.tokenizers[0].encode("1 and 2")) == "1 and 2"
-    assert loaded.tokenizer.decode(loaded.tokenizer.encode("make 3.")) == "make 3."
+    assert loaded.tokenizers.is_one == joint
+    assert loaded.tokenizers.source.decode(loaded.tokenizers.source.encode("1 and 2")) == "1 and 2"
+    assert loaded.tokenizers.target.decode(loaded.tokenizers.target.encode("make 3.")) == "make 3."
     model: Any = loaded.model
     assert (model.source_embedding is model.token_embedding) == joint
 
@@ -423,12 +426,12 @@ def test_a_model_of_no_numbers_writes_nothing(corpus: PairCorpus, decoding: Any)
     model = small_model("encoder_decoder", sizes=sizes, positions="sinusoidal").eval()
     torch.nn.init.constant_(model.token_embedding.weight, math.nan)
     task = Translation()
-    metric: Any = task.final_metric(corpus, "validation", decoding)
+    evaluator: Any = task.final_evaluator(corpus, "validation", decoding)
     for batch in task.eval_batches(corpus, "validation", **SIZES) or []:
-        metric.update(model, batch)
-    numbers = metric.compute()
+        evaluator.update(model, batch)
+    numbers = evaluator.compute()
     assert set(numbers) == set(task.measures) and all(math.isnan(value) for value in numbers.values())
-    assert metric.files() == metric.timing() == {}
+    assert evaluator.files() == evaluator.timing() == {}
 
 
 def test_a_run_is_compared_by_its_last_weights_decoded_in_full(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

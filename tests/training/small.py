@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchmetrics import Metric
 
 from lightning_tx.data.batch import IGNORE, Batch
+from lightning_tx.model.body import Body
 from lightning_tx.model.build import build_model
-from lightning_tx.model.language_model import LanguageModel
 from lightning_tx.optimizer.base import OPTIMIZER
 from lightning_tx.schedule.base import SCHEDULE
 from lightning_tx.task.causal_lm import CausalLM, Likelihood
+from lightning_tx.task.evaluator import Evaluator
 from lightning_tx.training.fit import fit
 from lightning_tx.training.module import TrainingModule
 from lightning_tx.training.options import TrainerOptions
@@ -42,17 +42,17 @@ class Loader:
         return (self.batch(index) for index in range(self.start, len(self)))
 
 
-def small_model(**parts: Any) -> LanguageModel:
+def small_model(**parts: Any) -> Body:
     return build_model(model_config(sizes={"vocab_size": 60}, **parts), seed=3)
 
 
 def train(
-    net: LanguageModel,
+    model: Body,
     sizes: list[int],
     folder: Path,
     *,
     task: CausalLM | None = None,
-    metrics: dict[str, Metric] | None = None,
+    evaluators: dict[str, Evaluator] | None = None,
     callbacks: Any = (),
     test: Any = None,
     **options: Any,
@@ -62,11 +62,11 @@ def train(
         **{"accelerator": "cpu", "max_steps": 6, "val_every": 3, "log_every": 2, "checkpoint_every": 100} | options
     )
     module = TrainingModule(
-        net,
+        model,
         task or CausalLM(),
-        OPTIMIZER.create({"name": "adamw", "lr": 0.01, "weight_decay": 0.1}, net),
+        OPTIMIZER.create({"name": "adamw", "lr": 0.01, "weight_decay": 0.1}, model),
         SCHEDULE.create({"name": "cosine", "warmup_steps": 2}, 0.01, settings.max_steps, 16),
-        metrics or {"val": Likelihood(100), "test": Likelihood(100)},
+        evaluators or {"val": Likelihood(100), "test": Likelihood(100)},
         gradient_clip=settings.gradient_clip,
         log_every=settings.log_every,
     )

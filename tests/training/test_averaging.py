@@ -9,19 +9,19 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torchmetrics import Metric
 
 from lightning_tx.core import names
 from lightning_tx.core.measure import Measure
-from lightning_tx.model.weights import load_mean, save_weights
+from lightning_tx.model.weights import load_mean, save_weights, write_tensors
 from lightning_tx.task.causal_lm import CausalLM, Likelihood
+from lightning_tx.task.evaluator import Evaluator
 from lightning_tx.training.checkpoint import BEST, LAST, SNAPSHOTS, snapshots
 from tests.training.small import small_model, train
 
 BATCHES = [2, 7, 1, 4, 5]
 
 
-class Scripted(Metric):
+class Scripted(Evaluator):
     """Says what it is told to say, one value a validation."""
 
     full_state_update = False
@@ -47,7 +47,7 @@ class Steps(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         self.validated.append(trainer.global_step)
-        self.weights.append({name: value.clone() for name, value in pl_module.net.named_parameters()})
+        self.weights.append({name: value.clone() for name, value in pl_module.model.named_parameters()})
 
 
 class Killed(Exception):
@@ -71,7 +71,7 @@ def scripted(values: Sequence[float], folder: Path, *callbacks: pl.Callback, sai
     """A run whose n-th validation has the n-th value."""
     settings = {"max_steps": 20, "val_every": 2} | options
     return train(
-        small_model(), BATCHES, folder, metrics={"val": Scripted(values, said)}, callbacks=callbacks, **settings
+        small_model(), BATCHES, folder, evaluators={"val": Scripted(values, said)}, callbacks=callbacks, **settings
     )
 
 
@@ -110,7 +110,7 @@ class TestMean:
         for number, value in enumerate([1.0, 1 / 256, 1 / 256, 2 - 2 / 256]):
             nn.init.constant_(model.weight, value)
             paths.append(tmp_path / f"{number}.safetensors")
-            save_weights(model, paths[-1])
+            write_tensors(model.state_dict(), paths[-1])
         wide = nn.Linear(1, 1, bias=False)
         load_mean(wide, paths)
         values = [load_file(path)["weight"].item() for path in paths]
@@ -123,7 +123,7 @@ class TestAveraging:
         module = train(small_model(), BATCHES, tmp_path, callbacks=[steps], max_steps=9, val_every=2, average=3)
         assert steps.validated == [2, 4, 6, 8, 9]
         expected = mean(steps.weights[-3:])
-        check_equal(dict(module.net.named_parameters()), expected)
+        check_equal(dict(module.model.named_parameters()), expected)
         final = load_file(tmp_path / names.WEIGHTS_FILE)
         check_equal(final, {name: value for name, value in expected.items() if name in final})
         assert set(expected) - set(final) == set()
@@ -137,14 +137,14 @@ class TestAveraging:
         steps = Steps()
         module = train(small_model(), BATCHES, tmp_path, callbacks=[steps], max_steps=4, val_every=2, average=10)
         assert steps.validated == [2, 4]
-        check_equal(dict(module.net.named_parameters()), mean(steps.weights))
+        check_equal(dict(module.model.named_parameters()), mean(steps.weights))
 
     def test_the_mean_is_judged_by_itself(self, tmp_path: Path) -> None:
         """Its loss is neither that of the best validation nor of the last."""
-        metrics: dict[str, Metric] = {"val": Likelihood(100), "validation": Likelihood(100)}
-        module = train(small_model(), BATCHES, tmp_path, metrics=metrics, max_steps=6, val_every=2, average=3)
-        again: dict[str, Metric] = {"val": Likelihood(100), "validation": Likelihood(100)}
-        alone = train(small_model(), BATCHES, tmp_path / "alone", metrics=again, max_steps=6, val_every=2)
+        evaluators: dict[str, Evaluator] = {"val": Likelihood(100), "validation": Likelihood(100)}
+        module = train(small_model(), BATCHES, tmp_path, evaluators=evaluators, max_steps=6, val_every=2, average=3)
+        again: dict[str, Evaluator] = {"val": Likelihood(100), "validation": Likelihood(100)}
+        alone = train(small_model(), BATCHES, tmp_path / "alone", evaluators=again, max_steps=6, val_every=2)
         assert alone.latest["best/loss"] == pytest.approx(min(alone.latest["val/loss"], alone.latest["best/loss"]))
         assert module.latest["val/loss"] == pytest.approx(alone.latest["val/loss"], rel=1e-6)
         assert module.latest["best/loss"] != pytest.approx(alone.latest["best/loss"], rel=1e-6)
@@ -155,7 +155,7 @@ class TestAveraging:
     def test_without_it_a_run_ends_with_the_best_and_keeps_no_others(self, tmp_path: Path) -> None:
         steps = Steps()
         module = scripted([3.0, 1.0, 2.0, 1.0], tmp_path, steps, max_steps=8)
-        check_equal(dict(module.net.named_parameters()), steps.weights[1])
+        check_equal(dict(module.model.named_parameters()), steps.weights[1])
         assert module.latest["best/loss"] == 1.0 and module.latest["best/step"] == 4
         assert not (tmp_path / SNAPSHOTS).exists() and (tmp_path / BEST).exists()
 
@@ -166,8 +166,8 @@ class TestAveraging:
         with pytest.raises(Killed):
             train(small_model(), BATCHES, tmp_path / "broken", callbacks=[Kill(kill)], **options)
         rest = train(small_model(), BATCHES, tmp_path / "broken", **options)
-        for name, value in whole.net.named_parameters():
-            assert torch.equal(rest.net.get_parameter(name), value), name
+        for name, value in whole.model.named_parameters():
+            assert torch.equal(rest.model.get_parameter(name), value), name
 
 
 class TestPatience:
@@ -175,7 +175,7 @@ class TestPatience:
         steps = Steps()
         module = scripted([5, 4, 4.5, 3, 3, 3.1, 9, 9, 9, 9], tmp_path, steps, patience=3)
         assert steps.validated == [2, 4, 6, 8, 10, 12, 14]
-        check_equal(dict(module.net.named_parameters()), steps.weights[3])
+        check_equal(dict(module.model.named_parameters()), steps.weights[3])
         assert module.latest["best/step"] == 8
 
     def test_a_gain_starts_the_count_again(self, tmp_path: Path) -> None:
@@ -191,8 +191,10 @@ class TestPatience:
     def test_where_more_is_better_less_is_no_gain(self, tmp_path: Path) -> None:
         steps = Steps()
         settings: dict[str, Any] = {"max_steps": 20, "val_every": 2, "patience": 2}
-        metrics: dict[str, Metric] = {"val": Scripted([1, 2, 3, 2, 1, 0])}
-        module = train(small_model(), BATCHES, tmp_path, task=Greater(), metrics=metrics, callbacks=[steps], **settings)
+        evaluators: dict[str, Evaluator] = {"val": Scripted([1, 2, 3, 2, 1, 0])}
+        module = train(
+            small_model(), BATCHES, tmp_path, task=Greater(), evaluators=evaluators, callbacks=[steps], **settings
+        )
         assert steps.validated == [2, 4, 6, 8, 10] and module.latest["best/loss"] == 3
 
     def test_a_metric_that_is_no_number_is_no_gain(self, tmp_path: Path) -> None:
@@ -226,4 +228,4 @@ class TestPatience:
         steps = Steps()
         module = scripted([1.0] * 10, tmp_path, steps, patience=2, average=2)
         assert steps.validated == [2, 4, 6]
-        check_equal(dict(module.net.named_parameters()), mean(steps.weights[-2:]))
+        check_equal(dict(module.model.named_parameters()), mean(steps.weights[-2:]))

@@ -8,10 +8,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
-from torchmetrics import Metric
 
 from lightning_tx.core import names
 from lightning_tx.task.causal_lm import Likelihood
+from lightning_tx.task.evaluator import Evaluator
 from lightning_tx.training.checkpoint import LAST
 from tests.training.small import Loader, small_model, train
 from tests.training.test_averaging import Kill, Killed, Scripted, scripted
@@ -19,11 +19,11 @@ from tests.training.test_averaging import Kill, Killed, Scripted, scripted
 BATCHES = [2, 7, 1, 4, 5]
 
 
-def total(net: nn.Module) -> float:
-    return float(sum(parameter.detach().double().sum() for parameter in net.parameters()))
+def total(model: nn.Module) -> float:
+    return float(sum(parameter.detach().double().sum() for parameter in model.parameters()))
 
 
-class Weighed(Metric):
+class Weighed(Evaluator):
     """Says what the weights are, with a file to show; counts how often it was asked."""
 
     full_state_update = False
@@ -32,8 +32,8 @@ class Weighed(Metric):
         super().__init__()
         self.asked, self.weight = 0, math.nan
 
-    def update(self, net: nn.Module, batch: Any) -> None:
-        self.weight = total(net)
+    def update(self, model: nn.Module, batch: Any) -> None:
+        self.weight = total(model)
 
     def compute(self) -> dict[str, float]:
         self.asked += 1
@@ -53,7 +53,7 @@ class Weights(pl.Callback):
         self.sums: dict[int, float] = {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        self.sums[trainer.global_step] = total(pl_module.net)
+        self.sums[trainer.global_step] = total(pl_module.model)
 
 
 class Poison(pl.Callback):
@@ -65,17 +65,17 @@ class Poison(pl.Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
         if trainer.global_step == self.step:
             with torch.no_grad():
-                next(pl_module.net.parameters())[0, 0] = math.nan
+                next(pl_module.model.parameters())[0, 0] = math.nan
 
 
 def judged(losses: list[float], folder: Path, *callbacks: pl.Callback, whole: bool, **options: Any) -> Any:
     """A run of four validations with these losses, tested by a metric that says what the weights are."""
-    metrics: dict[str, Metric] = {"val": Scripted(losses), "test": Weighed()}
+    evaluators: dict[str, Evaluator] = {"val": Scripted(losses), "test": Weighed()}
     if whole:
-        metrics["validation"] = Weighed()
+        evaluators["validation"] = Weighed()
     settings = {"max_steps": 8, "val_every": 2} | options
     tested = list(Loader([2]))
-    return train(small_model(), BATCHES, folder, metrics=metrics, callbacks=callbacks, test=tested, **settings)
+    return train(small_model(), BATCHES, folder, evaluators=evaluators, callbacks=callbacks, test=tested, **settings)
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -88,11 +88,11 @@ def test_the_last_weights_and_the_best_ones_are_judged_apart(tmp_path: Path, who
     assert (latest["last/step"], latest["best/step"]) == (8, 4)
     assert (latest["last/loss"], latest["best/loss"]) == ((last, best) if whole else (2.5, 1))
     assert (latest["last_test/loss"], latest["test/loss"]) == (last, best)
-    assert module.metrics["test"].asked == 2
+    assert module.evaluators["test"].asked == 2
     # What a metric has to show is kept of the weights that are kept.
     kept = {"test/weight.txt": str(best)} | ({"best/weight.txt": str(best)} if whole else {})
     assert module.files == kept and latest["decoding/test/seconds"] == 1
-    assert total(module.net) == best
+    assert total(module.model) == best
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -102,8 +102,8 @@ def test_weights_that_are_both_last_and_best_are_judged_once(tmp_path: Path, who
     latest = module.latest
     assert latest["last/loss"] == latest["best/loss"] == (weights.sums[8] if whole else 1)
     assert latest["last_test/loss"] == latest["test/loss"] == weights.sums[8]
-    assert module.metrics["test"].asked == 1
-    assert not whole or module.metrics["validation"].asked == 1
+    assert module.evaluators["test"].asked == 1
+    assert not whole or module.evaluators["validation"].asked == 1
     assert "test/weight.txt" in module.files
 
 
@@ -114,7 +114,7 @@ def test_averaged_weights_are_what_a_run_ends_with(tmp_path: Path) -> None:
     for name in ("last/loss", "best/loss", "last_test/loss", "test/loss"):
         assert module.latest[name] == pytest.approx(mean, rel=1e-5), name
     assert module.latest["last/step"] == 8 and "best/step" not in module.latest
-    assert module.metrics["test"].asked == module.metrics["validation"].asked == 1
+    assert module.evaluators["test"].asked == module.evaluators["validation"].asked == 1
 
 
 def test_training_that_ends_early_says_after_how_many_steps(tmp_path: Path) -> None:
@@ -145,20 +145,20 @@ def test_weights_that_are_no_numbers_are_not_judged(tmp_path: Path, whole: bool)
     latest = module.latest
     assert math.isnan(latest["last/loss"]) and math.isnan(latest["last_test/loss"]) and latest["last/step"] == 8
     assert latest["best/step"] == 4 and latest["test/loss"] == weights.sums[4]
-    assert module.metrics["test"].asked == 1
+    assert module.evaluators["test"].asked == 1
 
 
 def test_a_run_without_a_single_finite_weight_comes_to_its_end(tmp_path: Path) -> None:
     module = judged([math.nan] * 4, tmp_path, Poison(0), whole=True)
     for name in ("last/loss", "best/loss", "last_test/loss", "test/loss"):
         assert math.isnan(module.latest[name]), name
-    assert module.metrics["test"].asked == 0 and (tmp_path / names.WEIGHTS_FILE).exists()
+    assert module.evaluators["test"].asked == 0 and (tmp_path / names.WEIGHTS_FILE).exists()
 
 
 def test_the_targets_of_a_loss_are_counted(tmp_path: Path) -> None:
-    metrics: dict[str, Metric] = {"val": Likelihood(100), "test": Likelihood(100)}
+    evaluators: dict[str, Evaluator] = {"val": Likelihood(100), "test": Likelihood(100)}
     tested = list(Loader([4]))
-    module = train(small_model(), BATCHES, tmp_path, metrics=metrics, test=tested)
+    module = train(small_model(), BATCHES, tmp_path, evaluators=evaluators, test=tested)
     validated = sum(int(batch.num_targets) for batch in Loader([2, 3]))
     assert module.targets == {"val": validated, "test": int(tested[0].num_targets)}
     assert scripted([1, 2], tmp_path / "other", max_steps=4).targets == {}

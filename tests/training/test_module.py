@@ -35,9 +35,9 @@ def recorder(monkeypatch):
     return told
 
 
-def by_hand(net, sizes, steps, accumulate, clip=1.0):
-    decay = [p for p in net.parameters() if p.ndim >= 2]
-    rest = [p for p in net.parameters() if p.ndim < 2]
+def by_hand(model, sizes, steps, accumulate, clip=1.0):
+    decay = [p for p in model.parameters() if p.ndim >= 2]
+    rest = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
         [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}], betas=(0.9, 0.98), eps=1e-9
     )
@@ -48,13 +48,13 @@ def by_hand(net, sizes, steps, accumulate, clip=1.0):
         for _ in range(accumulate):
             loader.epoch, number = divmod(index, len(sizes))
             batch = loader.batch(number)
-            logits.append(net.logits(net(batch.tokens_BT).x).flatten(0, 1))
+            logits.append(model.head.logits(model(batch.tokens_BT).x).flatten(0, 1))
             targets.append(batch.targets_BT.flatten())
             index += 1
         loss = F.cross_entropy(torch.cat(logits), torch.cat(targets), ignore_index=IGNORE)
         optimizer.zero_grad()
         loss.backward()
-        norms.append(nn.utils.clip_grad_norm_(net.parameters(), clip).item())
+        norms.append(nn.utils.clip_grad_norm_(model.parameters(), clip).item())
         for group in optimizer.param_groups:
             group["lr"] = schedule(step)
         optimizer.step()
@@ -78,8 +78,8 @@ def test_training_is_what_a_loop_by_hand_does(tmp_path, recorder, accumulate) ->
 
 
 def test_a_point_of_the_curve_is_the_mean_over_all_targets_since_the_last(tmp_path, recorder) -> None:
-    net = small_model()
-    train(net, [2, 7, 1, 4, 5, 6], tmp_path, log_every=3)
+    model = small_model()
+    train(model, [2, 7, 1, 4, 5, 6], tmp_path, log_every=3)
     coarse = [values["train/loss"] for _, values in recorder.points if "train/loss" in values]
     recorder.points.clear()
     train(small_model(), [2, 7, 1, 4, 5, 6], tmp_path / "fine", log_every=1)
@@ -96,15 +96,15 @@ def test_validation_follows_the_last_step_too(tmp_path, recorder) -> None:
 
 
 def test_likelihood_is_the_mean_over_targets_and_the_sum_over_bytes() -> None:
-    net = small_model().eval()
+    model = small_model().eval()
     batches = list(Loader([2, 5, 1]))
     metric = Likelihood(num_bytes=1234)
     with torch.no_grad():
         for batch in batches:
-            metric.update(net, batch)
+            metric.update(model, batch)
         losses = []
         for batch in batches:
-            logits = net.logits(net(batch.tokens_BT).x).double().log_softmax(-1)
+            logits = model.head.logits(model(batch.tokens_BT).x).double().log_softmax(-1)
             rows, columns = (batch.targets_BT != IGNORE).nonzero(as_tuple=True)
             losses += (-logits[rows, columns, batch.targets_BT[rows, columns]]).tolist()
     result = metric.compute()
@@ -115,10 +115,10 @@ def test_likelihood_is_the_mean_over_targets_and_the_sum_over_bytes() -> None:
 
 
 def test_label_smoothing_spares_ignored_targets_and_evaluation() -> None:
-    net, batch = small_model().eval(), Loader([4]).batch(0)
+    model, batch = small_model().eval(), Loader([4]).batch(0)
     with torch.no_grad():
-        smoothed = CausalLM(label_smoothing=0.1).loss(net, batch)
-        logits = net.logits(net(batch.tokens_BT).x).double().log_softmax(-1)
+        smoothed = CausalLM(label_smoothing=0.1).loss(model, batch)
+        logits = model.head.logits(model(batch.tokens_BT).x).double().log_softmax(-1)
     kept = batch.targets_BT != IGNORE
     nll = -logits[kept].gather(1, batch.targets_BT[kept][:, None]).sum()
     uniform = -logits[kept].mean(-1).sum()
@@ -127,11 +127,11 @@ def test_label_smoothing_spares_ignored_targets_and_evaluation() -> None:
 
 
 def test_biases_and_gains_do_not_decay() -> None:
-    net = small_model(norm={"name": "layernorm"}, attention={"name": "multi_head", "bias": True})
-    decayed, spared = decay_groups(net, 0.1)
+    model = small_model(norm={"name": "layernorm"}, attention={"name": "multi_head", "bias": True})
+    decayed, spared = decay_groups(model, 0.1)
     assert {p.ndim for p in spared["params"]} == {1} and spared["weight_decay"] == 0
     assert {p.ndim for p in decayed["params"]} == {2} and decayed["weight_decay"] == 0.1
-    assert len(decayed["params"]) + len(spared["params"]) == len(list(net.parameters()))
+    assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,9 @@ def test_what_decays_is_told_by_the_role_of_a_parameter(parts, spared, decayed) 
 
 
 def test_frozen_parameters_are_not_handed_to_the_optimizer() -> None:
-    net = small_model(adapter={"name": "lora", "rank": 2})
-    names = {id(p): name for name, p in net.named_parameters()}
-    trained = {names[id(p)] for group in decay_groups(net, 0.1) for p in group["params"]}
+    model = small_model(adapter={"name": "lora", "rank": 2})
+    names = {id(p): name for name, p in model.named_parameters()}
+    trained = {names[id(p)] for group in decay_groups(model, 0.1) for p in group["params"]}
     assert trained == {name for name in names.values() if "lora_" in name}
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_tx.core.context import Mean, Output
 from lightning_tx.core.errors import PluginError
 from lightning_tx.data.batch import Batch
-from lightning_tx.model.language_model import LanguageModel
+from lightning_tx.model.body import Body
 from lightning_tx.task.base import Loss
 from lightning_tx.task.causal_lm import CausalLM
 from lightning_tx.training.curve import Curve
@@ -23,11 +23,11 @@ KEYS = ("decoder.0.feed_forward", "decoder.1.feed_forward")
 SIZES = [2, 7, 1, 4, 5]
 
 
-def moe(**options: Any) -> LanguageModel:
+def moe(**options: Any) -> Body:
     return small_model(feed_forward={"name": "moe", "num_experts": 4, "bias_rate": 0.05, **options})
 
 
-def biases(net: LanguageModel) -> list[Tensor]:
+def biases(net: Body) -> list[Tensor]:
     return [value for name, value in net.state_dict().items() if name.endswith("balance_bias")]
 
 
@@ -39,7 +39,7 @@ class Steps(pl.Callback):
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, TrainingModule)
-        self.biases.append([bias.clone() for bias in biases(pl_module.net)])  # pyright: ignore[reportArgumentType]
+        self.biases.append([bias.clone() for bias in biases(pl_module.model)])  # pyright: ignore[reportArgumentType]
 
 
 class Watched(CausalLM):

@@ -1,7 +1,7 @@
 """The interface of the group ``adapter``."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -17,6 +17,39 @@ class Mergeable(Protocol):
 
     def merged(self) -> nn.Module:
         """A module without the adapter that computes the same."""
+        ...
+
+
+class Stack(Protocol):
+    """A stack of layers, as adapters see it."""
+
+    layers: nn.ModuleList
+    final_norm: nn.Module
+
+    @property
+    def sublayers(self) -> Mapping[str, Sublayer]:
+        """The sublayers of its layers, by name within the stack; the last part of a name is the role."""
+        ...
+
+    @property
+    def norms(self) -> Mapping[str, nn.Module]:
+        """The norms outside of sublayers, by name within the stack."""
+        ...
+
+
+class Model(Protocol):
+    """A model, as adapters see it beyond its modules; see :class:`lightning_tx.model.body.Body`."""
+
+    d_model: int
+
+    @property
+    def stacks(self) -> Mapping[str, Stack]:
+        """The stacks of layers by the names of their modules, the one next to the output last; may be none."""
+        ...
+
+    @property
+    def head(self) -> nn.Module:
+        """What turns states into predictions; it stands in the model under its ``name``."""
         ...
 
 
@@ -114,13 +147,29 @@ def exchange(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, nn
     return before
 
 
+def stacks_of(model: nn.Module) -> Mapping[str, Stack]:
+    """The stacks of layers of a model, by the names of their modules.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    stacks = cast(Model, model).stacks
+    if not stacks:
+        raise ConfigError("adapter.name: it changes layers of a stack, and this model has none.")
+    return stacks
+
+
 def sublayers(model: nn.Module) -> dict[str, Sublayer]:
-    """The sublayers of a model by name, those inside of others left out."""
-    found: dict[str, Sublayer] = {}
-    for name, module in model.named_modules():
-        if isinstance(module, Sublayer) and not any(name.startswith(f"{outer}.") for outer in found):
-            found[name] = module
-    return found
+    """The sublayers of a model's stacks, by name.
+
+    Raises:
+        ConfigError: the model has no stacks.
+    """
+    return {
+        f"{name}.{own}": sublayer
+        for name, stack in stacks_of(model).items()
+        for own, sublayer in stack.sublayers.items()
+    }
 
 
 def at_sites(found: Mapping[str, Sublayer], sites: Sequence[str] | None) -> dict[str, Sublayer]:

@@ -1,16 +1,15 @@
 import copy
 from dataclasses import replace
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.adapter.base import ADAPTER, Adapter, at_sites, sublayers
+from lightning_tx.components.adapter.base import ADAPTER, Adapter, Model, at_sites, stacks_of, sublayers
 from lightning_tx.components.adapter.extension import Extension
 from lightning_tx.core.context import Context, Output, Sublayer
-from lightning_tx.core.dims import Dims
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.schemes import Constant, Normal, declare
 
@@ -62,28 +61,21 @@ class Bottleneck(Adapter):
         Raises:
             ConfigError: the model has no such sublayer.
         """
-        found = sublayers(model)
-        chosen = at_sites(found, self.sites)
+        chosen = at_sites(sublayers(model), self.sites)
         if not chosen:
             raise ConfigError("adapter.name: bottleneck stands behind sublayers, and this model has none.")
-        dims: Dims = cast(Any, model).dims
-        like = next(model.parameters())
+        d_model, like = cast(Model, model).d_model, next(model.parameters())
         made: dict[str, nn.Module] = {
-            name: BottleneckSublayer.of(sublayer, dims.d_model, self.size, like) for name, sublayer in chosen.items()
+            name: BottleneckSublayer.of(sublayer, d_model, self.size, like) for name, sublayer in chosen.items()
         }
         if self.norms:
             made |= {
-                name: copy.deepcopy(module)
-                for name, module in model.named_modules()
-                if _is_norm(name, module) and not any(name.startswith(f"{outer}.") for outer in found)
+                f"{name}.{own}": copy.deepcopy(norm)
+                for name, stack in stacks_of(model).items()
+                for own, norm in stack.norms.items()
+                if any(True for _ in norm.parameters())
             }
         return made
-
-
-def _is_norm(name: str, module: nn.Module) -> bool:
-    """Whether it is a block's norm or a stack's last, and has something to train."""
-    parent, _, own = name.rpartition(".")
-    return (own == "final_norm" or parent.endswith(".norms")) and any(True for _ in module.parameters())
 
 
 def _linear(inputs: int, outputs: int, like: Tensor, *, std: float) -> nn.Linear:

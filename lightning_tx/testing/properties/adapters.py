@@ -28,8 +28,8 @@ def adapter_starts_as_its_base(subject: Subject) -> None:
     if not adapter.starts_as_base:
         raise NotApplicable("it changes the model from the start, and says so")
     base = _base(subject)
-    expected = base.logits(subject.states(subject.ids, model=base))
-    found = model.logits(subject.states(subject.ids, model=model))
+    expected = base.head.logits(subject.states(subject.ids, model=base))
+    found = model.head.logits(subject.states(subject.ids, model=model))
     require_close(found, expected, 1e-12, "the logits of the adapted model before training and of its base")
 
 
@@ -74,12 +74,12 @@ def merged_is_wrapped(subject: Subject) -> None:
     """Merged into its base it computes the same with the base's parameters, or it is refused with a ConfigError."""
     adapter, model, _ = _adapted(subject)
     randomise(model)
-    expected = model.logits(subject.states(subject.ids, model=model))
+    expected = model.head.logits(subject.states(subject.ids, model=model))
     try:
         merged: Any = adapter.merge(model)
     except ConfigError as error:
         raise NotApplicable(f"merging is refused: {error}") from error
-    found = merged.logits(subject.states(subject.ids, model=merged))
+    found = merged.head.logits(subject.states(subject.ids, model=merged))
     require_close(found, expected, EXACT, "the logits merged and wrapped")
     more = set(merged.state_dict()) - set(_base(subject).state_dict())
     if more:
@@ -101,15 +101,15 @@ def adapter_state_is_enough(subject: Subject) -> None:
         for value in adapter.state_dict(model).values():
             if value.is_floating_point():
                 value += 0.3 * torch.randn(value.shape, generator=generator, dtype=value.dtype).to(value.device)
-    expected = model.logits(subject.states(subject.ids, model=model))
+    expected = model.head.logits(subject.states(subject.ids, model=model))
     plain = _base(subject)
-    if gap(expected, plain.logits(subject.states(subject.ids, model=plain))) < 1e-6:
+    if gap(expected, plain.head.logits(subject.states(subject.ids, model=plain))) < 1e-6:
         raise Violation("with random values it still computes what the base computes.")
     again, fresh, _ = _adapted(subject)
     _, unexpected = fresh.load_state_dict(adapter.state_dict(model), strict=False)
     if unexpected:
         raise Violation(f"{_names(unexpected)} do not fit a freshly adapted model.")
-    found = fresh.logits(subject.states(subject.ids, model=fresh))
+    found = fresh.head.logits(subject.states(subject.ids, model=fresh))
     require_close(found, expected, EXACT, f"a base with the saved {type(again).__name__} and the model saved from")
 
 

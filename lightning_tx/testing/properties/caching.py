@@ -40,7 +40,7 @@ def cached_in_chunks(subject: Subject) -> None:
 )
 def cached_with_padding(subject: Subject) -> None:
     """Rows of several lengths, padded on the left, have with a cache the states of the full pass."""
-    subject.needs_causal()
+    subject.needs_generator()
     mask = torch.arange(LENGTH, device=subject.device)[None] >= torch.tensor([[0], [2], [5]], device=subject.device)
     full = subject.states(subject.ids, token_mask_BT=mask, **_all_sources(subject))
     first = max(subject.first_step + 5, 6)
@@ -58,7 +58,7 @@ def cached_with_padding(subject: Subject) -> None:
 )
 def cached_rows_can_be_chosen(subject: Subject) -> None:
     """Rows of the cache can be selected, repeated and reordered, as beams are, and go on as if they had been alone."""
-    subject.needs_causal()
+    subject.needs_generator()
     full = subject.states(subject.ids, **_all_sources(subject))
     start = max(subject.first_step, 5)
     for method, rows in (("select", [2, 2, 1, 0, 1]), ("select", [1]), ("reorder", [2, 0, 1])):
@@ -79,17 +79,15 @@ def cached_rows_can_be_chosen(subject: Subject) -> None:
 @holds(usually="kv_shape that does not say what the cache is given, or a cache that is given more than that.")
 def cache_size(subject: Subject) -> None:
     """A token adds to the cache no more than the keys and values of every attention's kv_shape."""
-    subject.needs_causal()
-    shapes = [
+    subject.needs_generator()
+    subject.needs_stacks()
+    stack = [
         sublayer.kv_shape
-        for name, sublayer in subject.sublayers(subject.model).items()
-        if sublayer.kv_shape is not None and name.endswith("self_attention") and ".layers." in f".{name}"
+        for name, sublayer in subject.last_stack.sublayers.items()
+        if sublayer.kv_shape is not None and name.endswith("self_attention")
     ]
-    stack = [shape for shape in shapes if shape is not None]
     if not stack:
         raise NotApplicable("nothing is kept")
-    if subject.has_source:
-        stack = stack[subject.model.dims.encoder_layers :]
     declared = sum(shape.num_heads * (shape.key_width + shape.value_width) for shape in stack) * BATCH * 8
     cache = Cache()
     start = max(subject.first_step, 5)
@@ -109,8 +107,8 @@ def cache_size(subject: Subject) -> None:
 )
 def cache_keeps_the_window_alone(subject: Subject) -> None:
     """Where a pattern sees a bounded past, the cache holds a bounded number of tokens."""
-    subject.needs_causal()
-    subject.needs_single_input()
+    subject.needs_generator()
+    subject.needs_documents()
     at = torch.arange(64)
     permitted = subject.pattern(at[:, None], at[None])
     if permitted is None or subject.positions[0].max_positions is not None:
@@ -132,7 +130,7 @@ def cache_keeps_the_window_alone(subject: Subject) -> None:
 
 
 def _cached(subject: Subject, bounds: list[int]) -> None:
-    subject.needs_causal()
+    subject.needs_generator()
     full = subject.states(subject.ids, **_all_sources(subject))
     states = subject.decoded([0, *bounds])
     require_close(states, full, EXACT, f"the states with a cache (steps {[0, *bounds]}) and without")

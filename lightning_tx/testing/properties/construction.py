@@ -37,7 +37,7 @@ def initialisation(subject: Subject) -> None:
 @holds(usually="a tensor made with a device, or filled by reading another's values (.item(), .tolist(), numpy).")
 def builds_without_memory(subject: Subject) -> None:
     """On the meta device it has the parameters that it has elsewhere, and takes no memory."""
-    found = build_model(subject.config(), device="meta")
+    found = subject.build(device=torch.device("meta"))
     real = [name for name, value in _tensors(found).items() if not value.is_meta]
     if real:
         raise Violation(f"{', '.join(real)} hold values on the meta device.")

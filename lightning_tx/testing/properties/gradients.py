@@ -50,14 +50,14 @@ def gradients_with_padding(subject: Subject) -> None:
     mask = torch.arange(width, device=subject.device)[None] >= width - lengths
     with seeded(0):
         output = subject.run(subject.ids, model=model, token_mask_BT=mask)
-    for name, gradient in parameter_gradients(objective(model, output.x[mask]), model).items():
+    for name, gradient in parameter_gradients(objective(model, subject.of_tokens(output.x, mask)), model).items():
         if gradient is not None and not gradient.isfinite().all():
             raise Violation(f"the gradient of {name} is not finite with padding on the left.")
 
 
 def objective(model: nn.Module, x: Tensor) -> Tensor:
     """A number that all logits of states [..., D] take part in."""
-    logits = model.logits(x)  # type: ignore[operator]
+    logits = model.head.logits(x)  # type: ignore[operator]
     weights = torch.linspace(-1, 1, logits.shape[-1], dtype=logits.dtype, device=logits.device)
     return (logits.log_softmax(dim=-1) * weights.cos()).sum(dim=-1).mean()
 

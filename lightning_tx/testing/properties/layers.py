@@ -10,7 +10,7 @@ from lightning_tx.components.block.base import Block
 from lightning_tx.components.norm.base import NORM
 from lightning_tx.core.context import Output
 from lightning_tx.testing.property import holds
-from lightning_tx.testing.results import Violation
+from lightning_tx.testing.results import NotApplicable, Violation
 from lightning_tx.testing.subject import Component, Subject
 from lightning_tx.testing.values import randomise, require_close
 
@@ -34,6 +34,8 @@ def every_sublayer_runs_once(subject: Subject) -> None:
         sublayer.register_forward_hook(lambda module, inputs, output, name=name: calls.update([name]))
         for name, sublayer in sublayers.items()
     ]
+    if not sublayers:
+        raise NotApplicable("there are no sublayers")
     expected = subject.states(subject.ids, model=model)
     for handle in handles:
         handle.remove()

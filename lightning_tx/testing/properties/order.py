@@ -17,7 +17,8 @@ FELT, EXACT = 1e-6, 1e-9
 )
 def positions_matter(subject: Subject) -> None:
     """The same tokens further apart have other states, unless the positions say that they do not tell order."""
-    subject.needs_single_input()
+    subject.needs_documents()
+    subject.needs_stacks()
     if not subject.has_attention or not subject.is_full:
         raise NotApplicable("tokens do not all see each other")
     ids = subject.ids[:, :8]
@@ -36,6 +37,8 @@ def positions_matter(subject: Subject) -> None:
 )
 def order_shows_by_positions_alone(subject: Subject) -> None:
     """In an encoder whose tokens all see each other, a permutation shows if and only if positions tell."""
+    subject.needs_token_states()
+    subject.needs_stacks()
     if subject.is_causal or not subject.has_attention or not subject.is_full:
         raise NotApplicable("tokens do not all see each other")
     order = torch.randperm(subject.ids.shape[1], generator=torch.Generator().manual_seed(0)).to(subject.device)

@@ -29,7 +29,7 @@ def bfloat16(subject: Subject) -> None:
 )
 def bfloat16_at_far_positions(subject: Subject) -> None:
     """In bfloat16 positions far from the start are as exact as those near it."""
-    subject.needs_single_input()
+    subject.needs_documents()
     if subject.positions[0].max_positions is None:
         at = torch.arange(subject.ids.shape[1], device=subject.device)[None] + FAR
         _coarse(subject, {"positions_BT": at})

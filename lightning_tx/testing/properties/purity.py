@@ -59,7 +59,7 @@ def dropout_in_training(subject: Subject) -> None:
     dropping = with_dropout(config[subject.group], subject.group, 0.5)
     if dropping == config[subject.group]:
         raise NotApplicable("it has no dropout of its own")
-    model = build_model({**config, subject.group: dropping}, device=subject.device)
+    model = build_model({**config, subject.group: dropping}, vocab_size=VOCAB_SIZE, device=subject.device)
     model = randomise(model.double()).train()
     with seeded(0):
         first = subject.states(subject.ids, model=model)

@@ -56,7 +56,7 @@ def padding_on_the_right(subject: Subject) -> None:
 )
 def packed_documents(subject: Subject) -> None:
     """Documents packed into one row have the states that each has by itself, also between padding."""
-    subject.needs_single_input()
+    subject.needs_documents()
     lengths = [4, 1, 5, 2]
     ids = subject.ids[:2]
     documents = torch.tensor([i for i, length in enumerate(lengths) for _ in range(length)], device=subject.device)
@@ -87,7 +87,7 @@ def _padded(subject: Subject, side: str) -> None:
         for row, own in enumerate(ids):
             alone = subject.states(own, **({"source_BS": sources[row]} if subject.has_source else {}))
             what = f"the states of {own.shape[1]} tokens with {width - own.shape[1]} of padding (id {filler}) and alone"
-            require_close(states[row][mask[row]], alone[0], EXACT, what)
+            require_close(subject.of_tokens(states[row], mask[row]), alone[0], EXACT, what)
 
 
 def _batch(rows: list[Tensor], side: str, filler: int) -> tuple[Tensor, Tensor]:

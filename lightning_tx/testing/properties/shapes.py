@@ -16,15 +16,17 @@ from lightning_tx.testing.values import random_tokens
     usually="a tensor made without dtype= and device=, which then has those of the default (float32, cpu).",
 )
 def shape_dtype_device(subject: Subject) -> None:
-    """States are [B, T, D] in the parameters' dtype on their device, finite, at every length up to max_seq_len."""
-    width = subject.model.dims.d_model
+    """States are [B, T, D], or [B, D] of a body that pools them, and logits follow them; both in the parameters' dtype
+    on their device, finite, at every length up to max_seq_len.
+    """
     for length in (1, subject.ids.shape[1], MAX_SEQ_LEN):
         ids = random_tokens(2, length, vocab_size=VOCAB_SIZE, seed=length, device=subject.device)
         with torch.no_grad():
             output = subject.run(ids)
-            _require(output.x, [2, length, width], subject, f"the states of {length} tokens")
-            logits = subject.model.logits(output.x)
-            _require(logits, [2, length, subject.model.dims.vocab_size], subject, "the logits")
+            shape = _shape(subject, 2, length)
+            _require(output.x, shape, subject, f"the states of {length} tokens")
+            head = subject.model.head
+            _require(head.logits(output.x), [*shape[:-1], head.out_features], subject, "the logits")
         for name, (value, weight) in output.losses.items():
             if value.shape != () or not isinstance(weight, float | int):
                 raise Violation(f"the loss {name!r} is {value!r} with weight {weight!r}: both are single numbers.")
@@ -51,7 +53,6 @@ def every_layer_keeps_the_dtype(subject: Subject) -> None:
 @holds(usually="max_positions not set by positions that end, or a table indexed beyond its end.")
 def past_the_training_length(subject: Subject) -> None:
     """Past max_seq_len it goes on, or is refused with a ConfigError where positions end."""
-    subject.needs_single_input()
     ids = random_tokens(1, 2 * MAX_SEQ_LEN, vocab_size=VOCAB_SIZE, seed=0, device=subject.device)
     limits = [positions.max_positions for positions in subject.positions]
     try:
@@ -62,7 +63,7 @@ def past_the_training_length(subject: Subject) -> None:
         return
     if any(limit is not None and limit < ids.shape[1] for limit in limits):
         raise Violation(f"{ids.shape[1]} tokens were taken, but there are {limits[0]} positions.")
-    _require(states, [1, ids.shape[1], subject.model.dims.d_model], subject, "the states")
+    _require(states, _shape(subject, 1, ids.shape[1]), subject, "the states")
 
 
 @holds(usually="torch.arange, zeros or tensor without device=; these go wrong on a GPU.")
@@ -80,6 +81,11 @@ def makes_tensors_on_the_device_of_its_inputs(subject: Subject) -> None:
         if "same device" in reason or "on device" in reason:
             raise Violation(reason) from error
         raise NotApplicable(f"it reads values, or the meta device cannot run it: {reason}") from error
+
+
+def _shape(subject: Subject, rows: int, length: int) -> list[int]:
+    width = subject.model.d_model
+    return [rows, width] if subject.body.pooled else [rows, length, width]
 
 
 def _require(x: Tensor, shape: list[int], subject: Subject, what: str) -> None:

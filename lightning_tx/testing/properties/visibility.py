@@ -40,6 +40,8 @@ def causality_in_training(subject: Subject) -> None:
 )
 def sees_what_the_pattern_allows(subject: Subject) -> None:
     """A state depends on exactly the tokens that the pattern lets it see, directly or through other tokens."""
+    subject.needs_token_states()
+    subject.needs_stacks()
     influence = _influence(subject, subject.gentle_copy().eval())
     length = influence.shape[0]
     at = torch.arange(length)
@@ -52,7 +54,7 @@ def sees_what_the_pattern_allows(subject: Subject) -> None:
     if not subject.has_attention:
         allowed = torch.zeros_like(allowed)
     step = (allowed | torch.eye(length, dtype=torch.bool)).double()
-    reach = torch.linalg.matrix_power(step, subject.model.dims.decoder_layers or subject.model.dims.encoder_layers) > 0
+    reach = torch.linalg.matrix_power(step, len(subject.last_stack.layers)) > 0
     for expected, found, text in ((False, influence > SEEN, "does"), (True, influence < NONE, "does not")):
         wrong = found & (reach == expected)
         if wrong.any():
@@ -88,7 +90,7 @@ def sees_the_source(subject: Subject) -> None:
     source = subject.source[:1].repeat(2, 1)
     source[1] = (source[1] + 1) % VOCAB_SIZE
     states = subject.states(subject.ids[:1].expand(2, -1), model=subject.gentle_copy().eval(), source_BS=source)
-    moved = (states[0] - states[1]).abs().amax(dim=-1) / states.abs().max()
+    moved = torch.atleast_1d((states[0] - states[1]).abs().amax(dim=-1)) / states.abs().max()
     deaf = (moved < NONE).nonzero()[:, 0].tolist()
     if deaf:
         raise Violation(f"the states of the target tokens {deaf} are the same for another source.")
@@ -96,6 +98,7 @@ def sees_the_source(subject: Subject) -> None:
 
 def _no_leak(subject: Subject, model: torch.nn.Module) -> None:
     subject.needs_causal()
+    subject.needs_token_states()
     influence = _influence(subject, model)
     later = torch.ones_like(influence, dtype=torch.bool).triu(1)
     later[:, : subject.pattern.prefix] = False

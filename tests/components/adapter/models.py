@@ -31,7 +31,7 @@ def adapted(model: nn.Module, adapter: dict[str, Any], std: float = 0.3) -> Any:
 
 
 def logits(model: Any, *inputs: Tensor) -> Tensor:
-    return model.logits(model(*(inputs or (TOKENS,))).x)
+    return model.head.logits(model(*(inputs or (TOKENS,))).x)
 
 
 def gradients(model: Any) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ def assert_same_padded_on_the_left(
 ) -> None:
     """The logits of two decoders at real tokens, in rows of these lengths that end together."""
     mask = left_padding(*lengths)
-    found = ours.logits(ours(ids, token_mask_BT=mask).x)
+    found = ours.head.logits(ours(ids, token_mask_BT=mask).x)
     expected = theirs(ids, attention_mask=mask.long(), position_ids=positions(mask)).logits
     assert_same(found[mask], expected[mask], tolerance)
 
@@ -55,7 +55,7 @@ def assert_same_pairs(
         source, attention_mask=real[0].long(), decoder_input_ids=target, decoder_attention_mask=real[1].long()
     ).logits
     masks = {} if lengths is None else {"source_token_mask_BS": real[0], "token_mask_BT": real[1]}
-    found = ours.logits(ours(source, target, **masks).x)
+    found = ours.head.logits(ours(source, target, **masks).x)
     assert_same(found[real[1]], expected[real[1]], tolerance)
 
 

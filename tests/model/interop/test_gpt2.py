@@ -20,14 +20,14 @@ IDS = tokens(3, 16, vocab_size=61)
 )
 def test_logits(dtype: torch.dtype, tolerance: float, tmp_path: Path) -> None:
     ours, theirs = pair(gpt2, GPT2LMHeadModel(GPT2Config(**SIZES)), tmp_path, dtype)
-    assert_same(ours.logits(ours(IDS).x), theirs(IDS).logits, tolerance)
+    assert_same(ours.head.logits(ours(IDS).x), theirs(IDS).logits, tolerance)
 
 
 def test_other_options(tmp_path: Path) -> None:
     options = {"n_inner": 40, "activation_function": "relu", "layer_norm_epsilon": 0.1, "tie_word_embeddings": False}
     ours, theirs = pair(gpt2, GPT2LMHeadModel(GPT2Config(**SIZES, **options)), tmp_path)
     assert ours.lm_head.weight is not ours.token_embedding.weight
-    assert_same(ours.logits(ours(IDS).x), theirs(IDS).logits, 1e-10)
+    assert_same(ours.head.logits(ours(IDS).x), theirs(IDS).logits, 1e-10)
 
 
 def test_left_padding(tmp_path: Path) -> None:

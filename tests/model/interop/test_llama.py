@@ -41,12 +41,12 @@ def reference(**options: Any) -> LlamaForCausalLM:
 )
 def test_logits(options: dict[str, Any], tmp_path: Path) -> None:
     ours, theirs = pair(llama, reference(**options), tmp_path)
-    assert_same(ours.logits(ours(IDS).x), theirs(IDS).logits, TOLERANCE)
+    assert_same(ours.head.logits(ours(IDS).x), theirs(IDS).logits, TOLERANCE)
 
 
 def test_logits_in_float32(tmp_path: Path) -> None:
     ours, theirs = pair(llama, reference(), tmp_path, torch.float32)
-    assert_same(ours.logits(ours(IDS).x), theirs(IDS).logits, TOLERANCE)
+    assert_same(ours.head.logits(ours(IDS).x), theirs(IDS).logits, TOLERANCE)
 
 
 STRETCHED = {"factor": 4.0, "original_max_position_embeddings": 16, "rope_theta": 500.0}
@@ -64,7 +64,7 @@ STRETCHED = {"factor": 4.0, "original_max_position_embeddings": 16, "rope_theta"
 )
 def test_stretched_positions(rope: dict[str, Any], tmp_path: Path) -> None:
     ours, theirs = pair(llama, reference(rope_parameters=rope), tmp_path)
-    assert_same(ours.logits(ours(IDS).x), theirs(IDS).logits, TOLERANCE)
+    assert_same(ours.head.logits(ours(IDS).x), theirs(IDS).logits, TOLERANCE)
     plain = reference().double().eval()
     plain.load_state_dict(theirs.state_dict())
     assert not torch.allclose(plain(IDS).logits, theirs(IDS).logits, atol=0.01)
@@ -82,7 +82,7 @@ def test_packed_rows(tmp_path: Path) -> None:
     starts = torch.tensor([[0] * 9 + [9] * 15, [0] * 24, [0] * 3 + [3] + [4] * 20])
     hidden = torch.zeros(3, 1, 24, 24, dtype=torch.float64).masked_fill(~within[:, None], float("-inf"))
     expected = theirs(IDS, attention_mask=hidden, position_ids=torch.arange(24)[None] - starts).logits
-    assert_same(ours.logits(ours(IDS, documents_BT=documents).x), expected, TOLERANCE)
+    assert_same(ours.head.logits(ours(IDS, documents_BT=documents).x), expected, TOLERANCE)
 
 
 @pytest.mark.parametrize(

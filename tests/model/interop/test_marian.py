@@ -61,7 +61,7 @@ def test_logits(options: dict[str, Any], padded: bool, tmp_path: Path) -> None:
 
 def test_logits_in_float32(tmp_path: Path) -> None:
     ours, theirs = pair(marian, reference(), tmp_path, torch.float32)
-    assert_same(ours.logits(ours(SOURCE, TARGET).x), theirs(SOURCE, decoder_input_ids=TARGET).logits, 1e-5)
+    assert_same(ours.head.logits(ours(SOURCE, TARGET).x), theirs(SOURCE, decoder_input_ids=TARGET).logits, 1e-5)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def reference(**options: Any) -> MixtralForCausalLM:
 @pytest.mark.parametrize("top_k", [2, 3])
 def test_logits(top_k: int, dtype: torch.dtype, tmp_path: Path) -> None:
     ours, theirs = pair(mixtral, reference(num_experts_per_tok=top_k), tmp_path, dtype)
-    assert_same(ours.logits(ours(IDS).x), theirs(IDS).logits, TOLERANCE)
+    assert_same(ours.head.logits(ours(IDS).x), theirs(IDS).logits, TOLERANCE)
 
 
 def test_left_padding(tmp_path: Path) -> None:

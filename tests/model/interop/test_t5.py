@@ -37,7 +37,7 @@ def test_logits(options: dict[str, Any], padded: bool, tmp_path: Path) -> None:
 
 def test_logits_in_float32(tmp_path: Path) -> None:
     ours, theirs = pair(t5, T5ForConditionalGeneration(T5Config(**SIZES)), tmp_path, torch.float32)
-    assert_same(ours.logits(ours(SOURCE, TARGET).x), theirs(SOURCE, decoder_input_ids=TARGET).logits, 1e-5)
+    assert_same(ours.head.logits(ours(SOURCE, TARGET).x), theirs(SOURCE, decoder_input_ids=TARGET).logits, 1e-5)
 
 
 def test_an_output_projection_of_its_own(tmp_path: Path) -> None:
@@ -45,9 +45,9 @@ def test_an_output_projection_of_its_own(tmp_path: Path) -> None:
     ours, theirs = pair(t5, T5ForConditionalGeneration(T5Config(**SIZES, **GATED)), tmp_path)
     state = theirs.state_dict() | {"lm_head.weight": 2 * theirs.shared.weight.detach()}
     states = ours(SOURCE, TARGET).x
-    before = ours.logits(states)
+    before = ours.head.logits(states)
     ours.load_state_dict(t5.weights(state))
-    torch.testing.assert_close(ours.logits(states), 2 * before, rtol=0, atol=1e-10)
+    torch.testing.assert_close(ours.head.logits(states), 2 * before, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(

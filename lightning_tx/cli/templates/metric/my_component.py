@@ -1,18 +1,16 @@
-from typing import cast
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_tx import register
 from lightning_tx.core.measure import Measure
 from lightning_tx.data.batch import IGNORE, Batch
 from lightning_tx.data.corpus import Corpus, SplitName
-from lightning_tx.model.language_model import LanguageModel
+from lightning_tx.model.body import Body
 from lightning_tx.task.causal_lm import CausalLM, Likelihood
-from lightning_tx.task.cross_entropy import states_of
+from lightning_tx.task.cross_entropy import head_of, states_of
 
 
-class MyComponentMetric(Likelihood):
+class MyComponentEvaluator(Likelihood):
     """How often the most probable next token is the right one, besides the likelihood."""
 
     right: Tensor
@@ -21,11 +19,11 @@ class MyComponentMetric(Likelihood):
         super().__init__(num_bytes)
         self.add_state("right", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    def update(self, net: nn.Module, batch: Batch) -> None:
+    def update(self, model: Body, batch: Batch) -> None:
         """Add the batch's targets."""
-        super().update(net, batch)
+        super().update(model, batch)
         places = batch.targets_BT != IGNORE
-        logits = cast(LanguageModel, net).logits(states_of(net, batch).x[places])
+        logits = head_of(model).logits(states_of(model, batch).x[places])
         self.right += (logits.argmax(dim=-1) == batch.targets_BT[places]).sum()
 
     def compute(self) -> dict[str, float]:
@@ -35,7 +33,7 @@ class MyComponentMetric(Likelihood):
 
 @register("task", "my_component")
 class MyComponent(CausalLM):
-    """Predicts each next token, and is judged by a metric of its own.
+    """Predicts each next token, and is judged by a number of its own.
 
     Args:
         label_smoothing: share of the target's probability that is spread evenly, in training only.
@@ -44,6 +42,6 @@ class MyComponent(CausalLM):
     measures = {**CausalLM.measures, "my_component": Measure("max")}
     primary = "my_component"
 
-    def metric(self, corpus: Corpus, split: SplitName) -> MyComponentMetric:
-        """The metric of a split."""
-        return MyComponentMetric(corpus.split(split).num_bytes)
+    def evaluator(self, corpus: Corpus, split: SplitName) -> MyComponentEvaluator:
+        """Likelihood and the share that is right."""
+        return MyComponentEvaluator(corpus.split(split).num_bytes)

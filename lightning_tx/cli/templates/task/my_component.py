@@ -1,14 +1,13 @@
-from typing import Annotated, cast
+from typing import Annotated
 
 from pydantic import Field
-from torch import nn
 
 from lightning_tx import register
 from lightning_tx.data.batch import IGNORE, Batch
-from lightning_tx.model.language_model import LanguageModel
+from lightning_tx.model.body import Body
 from lightning_tx.task.base import Loss
 from lightning_tx.task.causal_lm import CausalLM
-from lightning_tx.task.cross_entropy import cross_entropy_sum, states_of
+from lightning_tx.task.cross_entropy import cross_entropy_sum, head_of, states_of
 
 
 @register("task", "my_component")
@@ -25,10 +24,10 @@ class MyComponent(CausalLM):
         super().__init__()
         self.weight = weight
 
-    def loss(self, net: nn.Module, batch: Batch) -> Loss:
+    def loss(self, model: Body, batch: Batch) -> Loss:
         """Cross-entropy and the penalty, over the places that have a target."""
-        output = states_of(net, batch)
-        total = cross_entropy_sum(net, output.x, batch.targets_BT)
-        logits = cast(LanguageModel, net).logits(output.x[batch.targets_BT != IGNORE])
+        output = states_of(model, batch)
+        total = cross_entropy_sum(model, output.x, batch.targets_BT)
+        logits = head_of(model).logits(output.x[batch.targets_BT != IGNORE])
         penalty = logits.logsumexp(dim=-1).square().mean()
         return Loss(total, batch.num_targets, {**output.losses, "log_z": (penalty, self.weight)}, output.stats)
