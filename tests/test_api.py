@@ -71,7 +71,7 @@ def test_a_run_that_fails_is_recorded_and_does_not_end_the_others(root: Path, te
     original = module.fit
 
     def fit(trained, *arguments, **named):
-        if trained.model.body.dims.d_model == 32:
+        if trained.model.d_model == 32:
             raise RuntimeError("planted")
         return original(trained, *arguments, **named)
 
