@@ -70,6 +70,8 @@ class Checkpoints(pl.Callback):
         step = trainer.global_step
         starts_step = trainer.fit_loop.epoch_loop.batch_idx % trainer.accumulate_grad_batches == 0
         if starts_step and step > self._saved_at and step % self.every == 0:
+            assert isinstance(pl_module, TrainingModule)
+            pl_module.check_weights()
             self._saved_at = step
             self.before_save()
             trainer.save_checkpoint(self.folder / LAST)

@@ -52,7 +52,7 @@ class Curve:
         norm = sums.pop("grad_norm") / self._steps
         stats = _numbers({f"stats/{name}": mean.value for name, mean in self._stats.items()})
         self._sums, self._stats, self._steps = {}, {}, 0
-        means = {name: value / targets for name, value in sums.items()}
+        means = {name: value / targets for name, value in sums.items()} if targets else {}
         return means | stats | {"grad_norm": norm, "targets": targets}
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """How a run ends: its last weights, by which it is compared, and the weights that it keeps are judged."""
 
-import math
 from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
@@ -25,8 +24,7 @@ def conclude(
     them share is judged once.
 
     The module's evaluator ``validation``, if it has one, judges weights on the validation split. Without it the numbers
-    are those of validations: the best one, and the mean over the last ones. Weights that are not finite are not
-    judged: their numbers are nan.
+    are those of validations: the best one, and the mean over the last ones.
 
     Args:
         trainer: which has trained the module.
@@ -38,8 +36,6 @@ def conclude(
     def judge(split: str) -> Judgement | None:
         if split not in module.evaluators or batches[split] is None:
             return None
-        if not _finite(module):
-            return Judgement(_undefined(checkpoints), {}, {})
         module.tested = split
         trainer.test(module, loader_of(batches[split]), verbose=False)
         return module.judgement
@@ -47,7 +43,7 @@ def conclude(
     averaged, best, steps = checkpoints.average is not None, checkpoints.best, trainer.global_step
     if averaged:
         load_mean(module.model, snapshots(checkpoints.folder))
-    validated = _mean_of_last(checkpoints) if _finite(module) else _undefined(checkpoints)
+    validated = _mean_of_last(checkpoints)
     last, last_test = judge("validation"), judge("test")
     kept, kept_test = last, last_test
     if not averaged and best["step"] != steps:
@@ -66,14 +62,6 @@ def conclude(
         if judgement is not None:
             module.files |= {f"{prefix}{name}": text for name, text in judgement.files.items()}
             module.record({f"{names.DECODING}{prefix}{name}": value for name, value in judgement.timing.items()})
-
-
-def _finite(module: TrainingModule) -> bool:
-    return all(bool(parameter.isfinite().all()) for parameter in module.model.parameters())
-
-
-def _undefined(checkpoints: Checkpoints) -> dict[str, float]:
-    return dict.fromkeys(checkpoints.latest[-1], math.nan)
 
 
 def _mean_of_last(checkpoints: Checkpoints) -> dict[str, float]:

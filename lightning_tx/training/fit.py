@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 
 from lightning_tx.core import names
+from lightning_tx.core.errors import DivergedError
 from lightning_tx.model.weights import save_weights
 from lightning_tx.training.checkpoint import LAST, Checkpoints, steps_done
 from lightning_tx.training.ending import conclude
@@ -58,6 +59,9 @@ def fit(
         before_save: called before each checkpoint, to make what was logged safe.
         callbacks: further Lightning callbacks.
 
+    Raises:
+        DivergedError: the weights are no numbers any more; the last state that was kept stays.
+
     Returns:
         ``last/...`` and ``best/...`` and, if there is a test split, ``last_test/...`` and ``test/...`` metrics.
     """
@@ -94,7 +98,13 @@ def fit(
             inference_mode=True,
         )
         resume = folder / LAST if stream.start else None
-        trainer.fit(module, loader_of(stream), loader_of(validation), ckpt_path=resume, weights_only=True)
+        try:
+            trainer.fit(module, loader_of(stream), loader_of(validation), ckpt_path=resume, weights_only=True)
+            module.check_weights(at_the_end=True)
+        except DivergedError as error:
+            step = steps_done(folder)
+            kept = f"Its state at step {step} is kept." if step else "No state was kept before that."
+            raise DivergedError(f"{error} {kept}") from error
         if trainer.global_step % options.val_every:
             trainer.validate(module, loader_of(validation), verbose=False)
         conclude(trainer, module, checkpoints, {"validation": validation, "test": test})

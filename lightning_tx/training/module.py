@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lightning_tx.core import names
 from lightning_tx.core.context import Mean, Sublayer
+from lightning_tx.core.errors import DivergedError
 from lightning_tx.model.body import Body
 from lightning_tx.schedule.base import Schedule
 from lightning_tx.task.base import Task
@@ -80,6 +81,8 @@ class TrainingModule(pl.LightningModule):
         self._targets_timed = 0.0
         self._positions = 0
         self._counts: list[Tensor] = []
+        # The first step since the last look whose gradient was no number, 0 for none; kept on the device.
+        self._broken_at: Tensor | None = None
         self._stats: dict[str, Mean] = {}
         self._sublayers = [module for module in model.modules() if isinstance(module, Sublayer)]
 
@@ -99,15 +102,22 @@ class TrainingModule(pl.LightningModule):
         self._curve.add(loss)
         gather(self._stats, loss.stats)
         # Lightning divides by accumulate_grad_batches, which would average batches instead of targets.
-        return loss.total() * (self.trainer.accumulate_grad_batches / self._counts[0])
+        return loss.total() * (self.trainer.accumulate_grad_batches / self._counts[0].clamp(min=1))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Turn the accumulated gradient into that of the mean over all targets of the window."""
-        if len(self._counts) > 1:
-            factor = self._counts[0] / torch.stack(self._counts).sum()
-            for parameter in self.model.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(factor)
+        """Turn the accumulated gradient into that of the mean over all targets of the window.
+
+        A window without a target leaves the weights as they are, weight decay and momentum included.
+        """
+        targets = torch.stack(self._counts).sum()
+        trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        if not targets:
+            for parameter in trained:
+                parameter.grad = None
+        elif len(self._counts) > 1:
+            factor = self._counts[0].clamp(min=1) / targets
+            for parameter in trained:
+                cast(Tensor, parameter.grad).mul_(factor)
         self._counts.clear()
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
@@ -115,6 +125,8 @@ class TrainingModule(pl.LightningModule):
         trained = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
         norm = nn.utils.get_total_norm([cast(Tensor, parameter.grad) for parameter in trained])
         self._curve.step(norm, self._stats)
+        here = torch.where(norm.isfinite(), 0, self.global_step + 1)
+        self._broken_at = here if self._broken_at is None else torch.where(self._broken_at > 0, self._broken_at, here)
         if self.gradient_clip is not None:
             nn.utils.clip_grads_with_norm_(trained, self.gradient_clip, norm)
 
@@ -130,11 +142,27 @@ class TrainingModule(pl.LightningModule):
         self._stats.clear()
         step = self.global_step
         if step % self.log_every == 0 or step == self.trainer.max_steps:
+            self.check_weights()
             point = self._curve.point()
             self._targets_timed += point.pop("targets")
             point["lr"] = self._schedule(step)
             speed = {names.TOKENS_PER_SECOND: self._targets_timed / self._stopwatch.seconds}
             self.record({f"{names.TRAIN}{name}": value for name, value in point.items()} | speed)
+
+    def check_weights(self, *, at_the_end: bool = False) -> None:
+        """Refuse weights that are no numbers any more.
+
+        They are looked at where a gradient was none since they were looked at last, or at the end of training.
+
+        Raises:
+            DivergedError: with the step at which that happened.
+        """
+        step = 0 if self._broken_at is None else int(self._broken_at)
+        self._broken_at = None
+        if not step and not at_the_end:
+            return
+        if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            raise DivergedError(f"diverged at step {step or self.global_step}: the weights are no numbers any more.")
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
         """Run the model on a batch of the validation split."""
@@ -179,8 +207,9 @@ class TrainingModule(pl.LightningModule):
         )
 
     def on_validation_start(self) -> None:
-        """Validation is not training time."""
+        """Validation is not training time, and weights that are no numbers are not judged."""
         self._stopwatch.stop()
+        self.check_weights()
 
     def on_validation_end(self) -> None:
         """Go on with the clock."""

@@ -12,7 +12,7 @@ from torch import nn
 import lightning_tx
 from lightning_tx.cli.compose import compose
 from lightning_tx.core import names
-from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.errors import ConfigError, DivergedError
 from lightning_tx.model.adapters import Adapters
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.facts import settle_precision
@@ -21,6 +21,7 @@ from lightning_tx.runs.loading import load_run
 from lightning_tx.runs.materials import materials
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
+from lightning_tx.studies.outcomes import outcome_of
 from lightning_tx.task.causal_lm import CausalLM
 from lightning_tx.tracking.code import code_digest
 from lightning_tx.tracking.errors import RunFinished
@@ -295,10 +296,12 @@ def test_a_run_that_diverged_is_recorded_as_such(root, text, monkeypatch) -> Non
                 nn.init.constant_(module.model.token_embedding.weight, math.nan)
 
     monkeypatch.setattr(Checkpoints, "on_train_batch_start", poisoning)
-    _, record = run(tiny_config(root, text))
-    assert record.finished and record.metrics["best/step"] == 6 and record.metrics["last/step"] == 12
-    assert all(math.isnan(record.metrics[name]) for name in ("last/loss", "last/perplexity", "last_test/loss"))
-    assert math.isfinite(record.metrics["best/loss"]) and math.isfinite(record.metrics["test/loss"])
+    config = tiny_config(root, text)
+    with pytest.raises(DivergedError):
+        run(config)
+    (record,) = open_store(config).runs()
+    assert record.status == "FAILED" and "diverged at step 9: " in record.tags["ltx.reason"]
+    assert outcome_of(record, "last/loss") == "diverged"
 
 
 class TestPrecisionOfAStudy:

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from lightning_tx.core import names
+from lightning_tx.core.errors import DivergedError
 from lightning_tx.task.causal_lm import Likelihood
 from lightning_tx.task.evaluator import Evaluator
 from lightning_tx.training.checkpoint import LAST
@@ -138,21 +138,44 @@ def test_a_resumed_run_knows_the_validations_before(tmp_path: Path, kill: int) -
     assert module.latest["last/loss"] == 7 / 3
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_weights_that_are_no_numbers_are_not_judged(tmp_path: Path, whole: bool) -> None:
-    weights = Weights()
-    module = judged([3, 2, 2.5, 2.6], tmp_path, weights, Poison(7), whole=whole)
-    latest = module.latest
-    assert math.isnan(latest["last/loss"]) and math.isnan(latest["last_test/loss"]) and latest["last/step"] == 8
-    assert latest["best/step"] == 4 and latest["test/loss"] == weights.sums[4]
-    assert module.evaluators["test"].asked == 1
+@pytest.mark.parametrize("step", [0, 1, 3, 7])
+@pytest.mark.parametrize("log_every", [1, 3, 100])
+def test_a_run_whose_weights_are_no_numbers_ends_at_that_step(tmp_path: Path, step: int, log_every: int) -> None:
+    options: dict[str, Any] = {"max_steps": 8, "val_every": 4, "checkpoint_every": 2, "log_every": log_every}
+    with pytest.raises(DivergedError, match=rf"diverged at step {step + 1}: .*no numbers") as raised:
+        train(small_model(), BATCHES, tmp_path, callbacks=[Poison(step)], **options)
+    kept = step // 2 * 2
+    assert str(raised.value).endswith(
+        f"Its state at step {kept} is kept." if kept else "No state was kept before that."
+    )
+    if kept:
+        whole = train(small_model(), BATCHES, tmp_path / "whole", **options)
+        # What was kept is sound: without the accident it comes to where an unbroken run does.
+        resumed = train(small_model(), BATCHES, tmp_path, **options)
+        assert resumed.latest["last/loss"] == whole.latest["last/loss"]
 
 
-def test_a_run_without_a_single_finite_weight_comes_to_its_end(tmp_path: Path) -> None:
-    module = judged([math.nan] * 4, tmp_path, Poison(0), whole=True)
-    for name in ("last/loss", "best/loss", "last_test/loss", "test/loss"):
-        assert math.isnan(module.latest[name]), name
-    assert module.evaluators["test"].asked == 0 and (tmp_path / names.WEIGHTS_FILE).exists()
+def test_weights_that_break_at_the_last_step_are_not_judged(tmp_path: Path) -> None:
+    class Last(Poison):
+        on_train_batch_start = pl.Callback.on_train_batch_start
+
+        def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+            with torch.no_grad():
+                next(pl_module.model.parameters())[0, 0] = math.inf
+
+    with pytest.raises(DivergedError, match="diverged at step 8"):
+        train(small_model(), BATCHES, tmp_path, callbacks=[Last(0)], max_steps=8, val_every=8)
+
+
+def test_a_gradient_that_overflows_and_leaves_the_weights_whole_is_no_end(tmp_path: Path) -> None:
+    class Overflow(pl.Callback):
+        def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: Any, optimizer: Any) -> None:
+            if trainer.global_step == 2:
+                for parameter in pl_module.model.parameters():
+                    parameter.grad.fill_(1e30)  # finite, and its norm is not
+
+    module = train(small_model(), BATCHES, tmp_path, callbacks=[Overflow()], max_steps=8, val_every=4, log_every=1)
+    assert math.isfinite(module.latest["last/loss"])
 
 
 def test_the_targets_of_a_loss_are_counted(tmp_path: Path) -> None:

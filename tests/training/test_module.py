@@ -1,11 +1,17 @@
 """The optimisation that the framework runs, against a loop written by hand."""
 
+import math
+from dataclasses import replace
+from typing import Any
+
 import pytest
+import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from lightning_tx.data.batch import IGNORE
+from lightning_tx.optimizer.base import OPTIMIZER
 from lightning_tx.optimizer.groups import decay_groups
 from lightning_tx.schedule.base import SCHEDULE
 from lightning_tx.task.causal_lm import CausalLM, Likelihood
@@ -180,3 +186,50 @@ def test_a_stream_entered_later_is_the_rest_of_the_whole(start) -> None:
 
     whole, rest = tokens(0, 14), tokens(start, 14 - start)
     assert all(torch.equal(a, b) for a, b in zip(whole[start:], rest, strict=True))
+
+
+class WithoutTargets(CausalLM):
+    """Batches whose numbers are chosen have no target."""
+
+    def __init__(self, empty: set[int]) -> None:
+        super().__init__()
+        self.empty, self.seen = empty, -1
+
+    def loss(self, model: Any, batch: Any) -> Any:
+        self.seen += 1
+        if self.seen in self.empty:
+            batch = replace(batch, targets_BT=torch.full_like(batch.targets_BT, IGNORE))
+        return super().loss(model, batch)
+
+
+def test_a_window_without_a_target_leaves_the_weights_as_they_are(tmp_path) -> None:
+    class Watch(pl.Callback):
+        def __init__(self) -> None:
+            self.weights: list[Any] = []
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, *_: Any) -> None:
+            self.weights.append([parameter.detach().clone() for parameter in pl_module.model.parameters()])
+
+    watch = Watch()
+    module = train(
+        small_model(), [3, 4, 5, 6], tmp_path, task=WithoutTargets({2}), callbacks=[watch], max_steps=4, log_every=1
+    )
+    _, second, third, fourth = watch.weights
+    assert all(torch.equal(a, b) for a, b in zip(second, third, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(third, fourth, strict=True))
+    assert all(bool(weight.isfinite().all()) for weight in fourth) and math.isfinite(module.latest["train/loss"])
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_a_batch_without_a_target_takes_no_part_in_its_window(tmp_path, empty) -> None:
+    model, by_hand, sizes = small_model(), small_model(), [3, 4]
+    train(model, sizes, tmp_path, task=WithoutTargets({empty}), max_steps=1, accumulate=2)
+    optimizer = OPTIMIZER.create({"name": "adamw", "lr": 0.01, "weight_decay": 0.1}, by_hand)
+    loss = CausalLM().loss(by_hand, Loader(sizes).batch(1 - empty))
+    (loss.sum / loss.count).backward()
+    nn.utils.clip_grad_norm_(by_hand.parameters(), 1.0)
+    for group in optimizer.param_groups:
+        group["lr"] = SCHEDULE.create({"name": "cosine", "warmup_steps": 2}, 0.01, 1, 16)(1)
+    optimizer.step()
+    for name, value in by_hand.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], value)
