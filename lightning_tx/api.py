@@ -7,11 +7,13 @@ from typing import Any, TypedDict, Unpack
 
 import pandas as pd
 
+from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.measure import Direction
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.evaluation import Evaluation, SplitToScore, record
 from lightning_tx.runs.evaluation import evaluate as evaluate_run
 from lightning_tx.runs.finding import LAST, find_run
+from lightning_tx.runs.fitting import problems_with
 from lightning_tx.runs.loading import load_from
 from lightning_tx.runs.materials import cache_folder, materials
 from lightning_tx.runs.notes import notes_on
@@ -66,7 +68,11 @@ def train(
     parsed = RunConfig.parse(config)
     store = open_store(parsed.raw)
     study = Study.get(store, parsed.study) if parsed.study else None
-    for note in notes_on(parsed, materials(parsed)):
+    made = materials(parsed)
+    problems = problems_with(parsed, made)
+    if problems:
+        raise ConfigError(problems)
+    for note in notes_on(parsed, made):
         say(f"note: {note}")
     labels = labels_of([config])[0]
     try:

@@ -43,11 +43,12 @@ def run(arguments: Sequence[str]) -> int:
     silence()
     with bulk_imports():
         import_torchmetrics()
-        import lightning_tx.studies.sweep  # noqa: F401
+        from lightning_tx.studies.sweep import check_with_data
 
     configs = _checked(request)
     request = _settled(request, configs)
     asked = _asked(request, configs)
+    check_with_data(asked)
     _print_notes(asked)
     return (_sweep if request.is_sweep else _single)(flags.arguments, request, asked)
 

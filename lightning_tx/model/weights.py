@@ -62,28 +62,53 @@ def load_body(model: Body, path: Path, *, may_lack: Collection[str] = ()) -> boo
     Raises:
         ConfigError: the file is damaged, or it and the body differ in a name or a shape.
     """
-    weights, own = read_tensors(path), model.state_dict()
+    weights = read_tensors(path)
+    with_head, taken, lacking = _of_body(model, path, {name: value.shape for name, value in weights.items()})
+    _fill(model, {name: weights[name] for name in taken}, path, {*may_lack, *lacking})
+    return with_head
+
+
+def check_body(model: Body, path: Path, *, may_lack: Collection[str] = ()) -> bool:
+    """What :func:`load_body` would do, of a model that may have shapes alone; nothing is read but names and shapes.
+
+    Raises:
+        ConfigError: as :func:`load_body`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"'{path}' holds no weights that can be read: {error}.") from error
+    with_head, taken, lacking = _of_body(model, path, shapes)
+    _check(model, {name: shapes[name] for name in taken}, path, {*may_lack, *lacking})
+    return with_head
+
+
+def _of_body(model: Body, path: Path, shapes: Mapping[str, torch.Size]) -> tuple[bool, set[str], set[str]]:
+    """Whether the head of a file is taken, the names of what is taken, and those that the model keeps as they are."""
+    own = model.state_dict()
     with safe_open(path, framework="pt") as file:
         # Files of before this was written are those of language models.
         name = (file.metadata() or {}).get(_HEAD, LanguageModelHead.name)
-    theirs = {key for key in weights if key.startswith(f"{name}.")}
-    resized = any(key in own and own[key].shape != weights[key].shape for key in theirs)
+    theirs = {key for key in shapes if key.startswith(f"{name}.")}
+    resized = any(key in own and own[key].shape != shapes[key] for key in theirs)
     if name == model.head.name and not resized:
-        _fill(model, weights, path, may_lack)
-        return True
-    fresh = {key for key in own if key.startswith(f"{model.head.name}.")}
-    _fill(model, {key: value for key, value in weights.items() if key not in theirs}, path, {*may_lack, *fresh})
-    return False
+        return True, set(shapes), set()
+    return False, set(shapes) - theirs, {key for key in own if key.startswith(f"{model.head.name}.")}
 
 
 def _fill(model: nn.Module, weights: Mapping[str, Tensor], path: Path, may_lack: Collection[str]) -> None:
+    _check(model, {name: value.shape for name, value in weights.items()}, path, may_lack)
+    model.load_state_dict(weights, strict=False)
+
+
+def _check(model: nn.Module, shapes: Mapping[str, torch.Size], path: Path, may_lack: Collection[str]) -> None:
     own = model.state_dict()
-    wrong = {name for name, value in weights.items() if name not in own or own[name].shape != value.shape}
-    wrong |= set(own) - set(weights) - _shared_names(model) - set(may_lack)
+    wrong = {name for name, shape in shapes.items() if name not in own or own[name].shape != shape}
+    wrong |= set(own) - set(shapes) - _shared_names(model) - set(may_lack)
     if wrong:
         names = ", ".join(sorted(wrong)[:3])
         raise ConfigError(f"'{path}' holds the weights of another model: they differ in {names}.")
-    model.load_state_dict(weights, strict=False)
 
 
 def load_mean(model: nn.Module, paths: Sequence[Path]) -> None:

@@ -43,6 +43,7 @@ class RunConfig:
         init_from: the whole id of the run whose weights it starts from; None to start afresh.
         raw: the plain values that were parsed, as they are recorded.
         d_model: width of the model's states.
+        max_seq_len: longest sequence that the model is trained on, in tokens.
         unread: what has no influence on the run: groups, and options as ``model.num_heads``. It is learnt by building
             the model without memory. Patterns, and positions that only turn queries and keys or add a bias, are read
             by attention alone; norms where a block or an attention makes one; decoding where the task decodes.
@@ -64,6 +65,7 @@ class RunConfig:
     margin: Any
     init_from: str | None
     d_model: int
+    max_seq_len: int
     raw: Mapping[str, Any]
     unread: frozenset[str]
     unread_overrides: frozenset[tuple[int, str]]
@@ -98,6 +100,7 @@ class RunConfig:
             margin=values.margin,
             init_from=found["init_from"],
             d_model=model.d_model,
+            max_seq_len=model.max_seq_len,
             raw={**raw, **found},
             unread=frozenset(_unread(parts, built)),
             unread_overrides=frozenset(

@@ -1,12 +1,13 @@
 """A run that starts from the weights of another: ``init_from``."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from lightning_tx.components.adapter.base import Adapter
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.body import Body
-from lightning_tx.model.weights import load_body
+from lightning_tx.model.weights import check_body, load_body
 from lightning_tx.tracking.errors import TrackingError
 from lightning_tx.tracking.store import Store
 
@@ -29,9 +30,22 @@ def start_from(model: Body, adapter: Adapter, run_id: str, store: Store) -> bool
         ConfigError: there is no such run, its weights are those of another body, or a head that stays as initialised is
             not trained.
     """
+    return _started(load_body, model, adapter, run_id, store)
+
+
+def check_start(model: Body, adapter: Adapter, run_id: str, store: Store) -> bool:
+    """What :func:`start_from` would do, of a model that may have shapes alone.
+
+    Raises:
+        ConfigError: as :func:`start_from`.
+    """
+    return _started(check_body, model, adapter, run_id, store)
+
+
+def _started(take: Callable[..., bool], model: Body, adapter: Adapter, run_id: str, store: Store) -> bool:
     path = start_weights(run_id, store)
     try:
-        taken = load_body(model, path, may_lack=adapter.state_dict(model))
+        taken = take(model, path, may_lack=adapter.state_dict(model))
     except ConfigError as error:
         raise ConfigError(f"init_from: {run_id!r}: {error}") from error
     if not taken and not any(parameter.requires_grad for parameter in model.head.parameters()):

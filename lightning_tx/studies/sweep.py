@@ -9,8 +9,9 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.groups import GROUPS
 from lightning_tx.runs.config import RunConfig, unread_problems
 from lightning_tx.runs.facts import settle_precision
+from lightning_tx.runs.fitting import problems_with
 from lightning_tx.runs.identity import VOLATILE, identify
-from lightning_tx.runs.materials import materials
+from lightning_tx.runs.materials import Materials, materials
 from lightning_tx.runs.notes import notes_on
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
@@ -36,6 +37,11 @@ class Asked:
     config: RunConfig
     title: str
     labels: dict[str, str]
+
+    @cached_property
+    def made(self) -> Materials:
+        """What the run is made from; its data are read for it."""
+        return materials(self.config)
 
     @cached_property
     def identity(self) -> str:
@@ -70,11 +76,25 @@ def parse_all(raw: Sequence[Mapping[str, Any]], titles: Sequence[str], varied: I
     return configs
 
 
+def check_with_data(asked: Sequence[Asked]) -> None:
+    """Read the data of many runs, and refuse what does not go with them; see :func:`problems_with`.
+
+    Raises:
+        ConfigError: with every problem of every run, each told once.
+    """
+    found: dict[str, list[str]] = {}
+    for each in asked:
+        for problem in problems_with(each.config, each.made):
+            found.setdefault(problem, []).append(each.title)
+    if found:
+        raise ConfigError([_told(problem, titles, len(asked)) for problem, titles in found.items()])
+
+
 def notes_of(asked: Sequence[Asked]) -> list[str]:
     """What is odd about runs and no mistake, each told once; see :func:`lightning_tx.runs.notes.notes_on`."""
     found: dict[str, list[str]] = {}
     for each in asked:
-        for note in notes_on(each.config, materials(each.config)):
+        for note in notes_on(each.config, each.made):
             found.setdefault(note, []).append(each.title)
     return [_told(note, titles, len(asked)) for note, titles in found.items()]
 
@@ -132,6 +152,7 @@ def sweep(
         Asked(config, title, config.read_only(labels))
         for config, title, labels in zip(parsed, titles, labels_of(configs), strict=True)
     ]
+    check_with_data(asked)
     own = open_study(study, asked, margin=margin)
     settle_precision(own, parsed)
     for note in notes_of(asked):

@@ -1,4 +1,5 @@
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,8 @@ from lightning_tx.task.evaluator import Evaluator
 from lightning_tx.task.translation_quality import TranslationQuality
 from lightning_tx.tokenizer.sides import Tokenizers
 
+#: For tokenizers of sacreBLEU's that need another library: sacreBLEU's extra, and a module of it.
+_EXTRAS = {"ja-mecab": ("ja", "MeCab"), "ko-mecab": ("ko", "mecab_ko")}
 #: Tokens that an output may have beyond the ratio, so that short sources are not cut off.
 SPARE_TOKENS = 10
 
@@ -96,6 +99,12 @@ class Translation(Task):
             problems.append(
                 "model.share_embeddings: true needs one vocabulary for both sides; "
                 "set it to false, or task.joint_vocabulary to true."
+            )
+        extra, module = _EXTRAS.get(self.bleu_tokenize, ("", ""))
+        if module and find_spec(module) is None:
+            problems.append(
+                f"task.bleu_tokenize: {self.bleu_tokenize!r} needs a library that is not installed: "
+                f"pip install 'sacrebleu[{extra}]'. Choices without it: 13a, none, intl, char, zh."
             )
         return problems
 

@@ -1,0 +1,50 @@
+"""Whether a config goes with its data: what shows only once they are read, found before anything trains."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.data.corpus import SPLIT_NAMES
+from lightning_tx.model.build import build_model
+from lightning_tx.runs.config import RunConfig
+from lightning_tx.runs.materials import Materials, cache_folder
+from lightning_tx.runs.starting import check_start
+from lightning_tx.runs.store import get_store
+
+#: What was found of data, task and sizes of batches that several runs share.
+_problems_of_batches: dict[str, list[str]] = {}
+
+
+def problems_with(config: RunConfig, made: Materials) -> list[str]:
+    """What does not fit, one sentence each: a vocabulary, a context, a batch, the weights of another run.
+
+    The data are encoded, as they are for training; no memory is taken for the model.
+    """
+    problems = list(_of_batches(config, made))
+    if config.model.model.options.get("vocab_size") is None and config.init_from is None:
+        return problems  # sizes that come from the data fit them
+    try:
+        model = build_model(config.model, **asdict(made.sizes), head=config.task.create().head, device="meta")
+        if config.init_from is not None:
+            check_start(model, config.model.adapter.create(), config.init_from, get_store(config.raw))
+    except ConfigError as error:
+        problems += error.problems
+    return problems
+
+
+def _of_batches(config: RunConfig, made: Materials) -> list[str]:
+    chosen = [choice.essential() for choice in (config.data, config.tokenizer, config.task)]
+    sizes: dict[str, Any] = {"max_seq_len": config.max_seq_len, "batch": config.trainer.batch}
+    key = json.dumps([*chosen, str(config.root), config.max_seq_len, asdict(config.trainer.batch)], sort_keys=True)
+    if key not in _problems_of_batches:
+        _problems_of_batches[key] = []
+        try:
+            task = config.task.create()
+            corpus = task.prepare(made.splits, made.tokenizers, cache_folder(config.root))
+            task.train_batches(corpus, **sizes, seed=config.seed)
+            for split in SPLIT_NAMES[1:]:
+                task.eval_batches(corpus, split, **sizes)
+        except ConfigError as error:
+            _problems_of_batches[key] = error.problems
+    return _problems_of_batches[key]

@@ -1,0 +1,82 @@
+"""What shows once the data are read is said before anything trains, and nothing is recorded."""
+
+from pathlib import Path
+
+import pytest
+
+from lightning_tx.cli import main
+from lightning_tx.cli.compose import compose
+from lightning_tx.runs.config import RunConfig
+from lightning_tx.runs.fitting import problems_with
+from lightning_tx.runs.materials import materials
+from lightning_tx.runs.store import open_store
+from lightning_tx.runs.train import train
+from lightning_tx.tracking.store import Store
+from tests.tiny import tiny_config, tiny_overrides
+
+
+def problems(raw: dict) -> list[str]:
+    config = RunConfig.parse(raw)
+    return problems_with(config, materials(config))
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    for stem in ("train", "val"):
+        for language in ("de", "en"):
+            (tmp_path / f"{stem}.{language}").write_text("a sentence of many words\n" * 30)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "start"),
+    [
+        (["model.vocab_size=100"], "model.vocab_size: 100 is smaller than the tokenizer's vocabulary of 260"),
+        (["model.max_seq_len=100000"], "trainer.batch_size: 4 rows of model.max_seq_len 100000 tokens need"),
+        (["trainer.batch_size=100000"], "trainer.batch_size: 100000 rows of model.max_seq_len 16 tokens need"),
+        (["model.vocab_size=300"], None),
+        (["trainer.batch_size=null", "trainer.batch_tokens=64"], None),
+    ],
+)
+def test_sizes_that_do_not_go_with_the_data(root: Path, text: Path, words: list[str], start: str | None) -> None:
+    found = problems(tiny_config(root, text, *words))
+    assert [problem for problem in found if start is None or not problem.startswith(start)] == []
+    assert len(found) == (start is not None)
+
+
+def test_sentences_that_are_all_too_long(root: Path, pairs: Path) -> None:
+    words = ["experiment=translation", "data=parallel_files", f"data.path={pairs}", "data.source=de", "data.target=en"]
+    words += ["data.validation=val", "tokenizer=byte", f"root={root}", "model.max_seq_len=8"]
+    (problem,) = problems(compose(words))
+    assert problem.startswith("model.max_seq_len: 8 is shorter than every pair to train on")
+
+
+def test_weights_of_another_shape(root: Path, text: Path) -> None:
+    base = RunConfig.parse(tiny_config(root, text))
+    run = train(base, name="base", labels={}, store=open_store(base.raw))
+    (problem,) = problems(tiny_config(root, text, "init_from=last", "model.d_model=32"))
+    assert problem.startswith(f"init_from: '{run.run_id}': ") and "weights of another model" in problem
+    assert problems(tiny_config(root, text, "init_from=last", "adapter=lora", "seed=1")) == []
+
+
+def test_a_sweep_with_one_such_run_records_nothing(root: Path, text: Path, capsys: pytest.CaptureFixture) -> None:
+    line = [
+        "train",
+        *tiny_overrides(root, text),
+        "-m",
+        "study=mine",
+        "model.vocab_size=null,100",
+        "model.max_seq_len=16",
+    ]
+    assert main(line) == 2
+    error = capsys.readouterr().err
+    assert "model.vocab_size: 100" in error and "(in model.vocab_size=100" in error
+    store = Store.open(root)
+    assert store.runs() == [] and store.studies() == []
+
+
+@pytest.mark.parametrize("name", ["ja-mecab", "ko-mecab"])
+def test_a_tokenizer_whose_library_is_missing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_tx.task.translation.find_spec", lambda module: None)
+    with pytest.raises(Exception, match=rf"task.bleu_tokenize: '{name}' needs a library .*sacrebleu\[{name[:2]}\]"):
+        RunConfig.parse(compose(["experiment=translation", f"task.bleu_tokenize={name}"]))
