@@ -17,6 +17,7 @@ import torch
 
 from lightning_tx.cli.compose import compose
 from lightning_tx.runs.assembly import assemble
+from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.materials import materials
 from lightning_tx.runs.store import open_store
 from lightning_tx.tracking.logger import MetricLogger
@@ -49,7 +50,8 @@ class StepTimes(pl.Callback):
 
 def full(config: dict[str, Any], number: int) -> list[float]:
     """Step times of a tracked run with checkpoints and logging, as ``ltx train`` does it."""
-    parts = assemble({**config, "seed": number}, materials(config))
+    parsed = RunConfig.parse({**config, "seed": number})
+    parts = assemble(parsed, materials(parsed))
     times = StepTimes()
     with TrackedRun(
         open_store(config), name=f"overhead-{number}", identity=str(number), config=config, choices={}
@@ -72,7 +74,8 @@ def full(config: dict[str, Any], number: int) -> list[float]:
 def bare(config: dict[str, Any], number: int) -> list[float]:
     """Step times of a loop as one would write it by hand."""
     max_steps = config["trainer"]["max_steps"]
-    parts = assemble({**config, "seed": number}, materials(config))
+    parsed = RunConfig.parse({**config, "seed": number})
+    parts = assemble(parsed, materials(parsed))
     model, task = parts.model, parts.module.task
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9, fused=True)
     seconds = []

@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from lightning_tx.data.batch import IGNORE, BatchSize, PairBatch
 from lightning_tx.data.pairs import PairCorpus
 from lightning_tx.kernels.dropout import Dropout
 from lightning_tx.model.build import build_model
+from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.materials import Materials, cache_folder, forget, materials
 from lightning_tx.task.base import TASK
 from lightning_tx.task.translation import Translation
@@ -95,14 +97,14 @@ def measure_step(config: dict[str, Any], made: Materials, corpus: PairCorpus, st
     """Print the ratios; returns whether they hold, and target tokens per second of the fastest variant."""
     task = TASK.create(config["task"])
     batches = list(task.train_batches(corpus, max_seq_len=128, batch=BatchSize(tokens=TOKENS), seed=0))[:steps]
-    exact = variants(build_model({**config, "model": {**config["model"], "dropout": 0.0}}, **made.vocab_sizes), task)
+    exact = variants(build_model({**config, "model": {**config["model"], "dropout": 0.0}}, **asdict(made.sizes)), task)
     for each in exact.values():
         each.step(batches[0])
     first = {name: each.losses[0] for name, each in exact.items()}
     close = abs(first["precision 32"] - first["by hand"]) < 1e-4 and abs(first["bf16-mixed"] - first["by hand"]) < 2e-2
     shown = ", ".join(f"{name} {loss:.5f}" for name, loss in first.items())
     print(f"loss of the first batch without dropout: {shown} (wanted within 1e-4 and 2e-2)")
-    running = variants(build_model(config, **made.vocab_sizes), task)
+    running = variants(build_model(config, **asdict(made.sizes)), task)
     for batch in batches:
         for each in running.values():
             each.step(batch)
@@ -122,14 +124,14 @@ def measure_step(config: dict[str, Any], made: Materials, corpus: PairCorpus, st
 def measure_data(config: dict[str, Any], speed: float) -> bool:
     """Print what preparing and batching cost; returns whether the limits hold."""
     with tempfile.TemporaryDirectory() as folder:
-        config = {**config, "root": folder}
+        parsed = RunConfig.parse({**config, "root": folder})
         seconds = []
         for _ in range(2):
             forget()
             began = time.perf_counter()
-            made = materials(config)
-            task = TASK.create(config["task"])
-            corpus = task.prepare(made.splits, made.tokenizers, cache_folder(config))
+            made = materials(parsed)
+            task = parsed.task.create()
+            corpus = task.prepare(made.splits, made.tokenizers, cache_folder(parsed.root))
             seconds.append(time.perf_counter() - began)
         loader = task.train_batches(corpus, max_seq_len=128, batch=BatchSize(tokens=TOKENS), seed=0)
         began = time.perf_counter()
@@ -162,8 +164,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         overrides = ["experiment=transformer_tiny_multi30k", f"data.path={arguments.multi30k}", f"root={folder}"]
         config = compose(overrides)
-        made = materials(config)
-        corpus = TASK.create(config["task"]).prepare(made.splits, made.tokenizers, cache_folder(config))
+        parsed = RunConfig.parse(config)
+        made = materials(parsed)
+        corpus = parsed.task.create().prepare(made.splits, made.tokenizers, cache_folder(parsed.root))
         step_held, speed = measure_step(config, made, corpus, arguments.steps)
     return int(not (step_held & measure_data(config, speed)))
 
