@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lightning_tx.api import evaluate as evaluate
+    from lightning_tx.api import generate as generate
     from lightning_tx.api import load_study as load_study
     from lightning_tx.api import report as report
     from lightning_tx.api import sweep as sweep
@@ -23,6 +24,7 @@ _HOMES = {
     "build_model": "lightning_tx.model.build",
     "compose": "lightning_tx.cli.compose",
     "evaluate": "lightning_tx.api",
+    "generate": "lightning_tx.api",
     "load_run": "lightning_tx.runs.loading",
     "load_study": "lightning_tx.api",
     "register": "lightning_tx.groups",
@@ -35,6 +37,7 @@ __all__ = [
     "build_model",
     "compose",
     "evaluate",
+    "generate",
     "load_run",
     "load_study",
     "register",

@@ -9,6 +9,7 @@ import pandas as pd
 
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.measure import Direction
+from lightning_tx.decoding.base import DECODING
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.evaluation import Evaluation, SplitToScore, record
 from lightning_tx.runs.evaluation import evaluate as evaluate_run
@@ -19,6 +20,7 @@ from lightning_tx.runs.materials import cache_folder, materials
 from lightning_tx.runs.notes import notes_on
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train as train_run
+from lightning_tx.runs.writing import write
 from lightning_tx.studies.report import Report
 from lightning_tx.studies.reporting import LATEST, find_study, report_on, table_of
 from lightning_tx.studies.sweep import labels_of
@@ -109,6 +111,40 @@ def evaluate(
     evaluation = evaluate_run(loaded, config, split, cache=cache_folder(store.root), other_data=other_data)
     record(store, loaded.record.run_id, evaluation)
     return evaluation
+
+
+def generate(
+    texts: Sequence[str],
+    run: str = LAST,
+    *,
+    decoding: Mapping[str, Any] | None = None,
+    max_new_tokens: int | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+    plugins: Sequence[str | Path] = (),
+    **place: Unpack[Place],
+) -> list[str]:
+    """What a recorded run writes: the translation of each text, or its continuation.
+
+    Args:
+        texts: sources or prompts.
+        run: an id, its beginning, ``last`` or ``best:STUDY``.
+        decoding: the strategy, as ``{"name": "beam", "num_beams": 8}``; None for the run's own.
+        max_new_tokens: longest output, in tokens; None for what the task and the positions allow.
+        batch_size: texts decoded side by side.
+        seed: of the random numbers.
+        plugins: the plugin files that may be imported for it.
+        place: where it is recorded.
+
+    Raises:
+        ConfigError: there is no such run, its model does not generate, or texts are too long.
+    """
+    store = _store(**place)
+    loaded = load_from(store, find_run(store, run).run_id, plugins=plugins)
+    strategy = DECODING.create(decoding or loaded.config["decoding"])
+    named = {f"texts[{index}]": text for index, text in enumerate(texts)}
+    options: Any = {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "seed": seed}
+    return write(loaded, named, strategy, **options)[0]
 
 
 def report(

@@ -17,7 +17,9 @@ from tests.tiny import tiny_config, tiny_overrides
 def test_its_names_can_be_listed_without_importing_anything() -> None:
     code = "import sys, lightning_tx; names = dir(lightning_tx); assert 'torch' not in sys.modules; print(*names)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert {"compose", "build_model", "train", "sweep", "evaluate", "report", "load_run", "load_study"} <= {*shown}
+    assert {"compose", "build_model", "train", "sweep", "evaluate", "generate", "report", "load_run", "load_study"} <= {
+        *shown
+    }
     assert all(hasattr(ltx, name) for name in shown)
 
 
@@ -55,6 +57,10 @@ def test_a_run_is_trained_once_evaluated_and_loaded(root: Path, text: Path) -> N
     recorded = Store.get(root).run(run.run_id).metrics["evaluate/test/loss"]
     assert recorded == evaluation.numbers["loss"]
     assert ltx.load_run("last", root=root).record.run_id == run.run_id
+    written = ltx.generate(["1 and 2", "7"], root=root, max_new_tokens=5)
+    assert len(written) == 2 and written == ltx.generate(["1 and 2", "7"], run.run_id, root=root, max_new_tokens=5)
+    with pytest.raises(ConfigError, match=r"there is no decoding 'bem'. Did you mean 'beam'"):
+        ltx.generate(["1"], root=root, decoding={"name": "bem"})
 
 
 def test_every_problem_of_every_config_comes_before_anything_is_recorded(root: Path, text: Path) -> None:

@@ -12,13 +12,13 @@ import torch
 
 from lightning_tx.cli import main
 from lightning_tx.cli.compose import compose
-from lightning_tx.cli.generate import write
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.decoding.greedy import Greedy
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.loading import LoadedRun, load_run
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
+from lightning_tx.runs.writing import write
 from lightning_tx.tracking.store import Store
 from tests.tiny import tiny_config
 
