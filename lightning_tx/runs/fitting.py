@@ -11,6 +11,7 @@ from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.materials import Materials, cache_folder
 from lightning_tx.runs.starting import check_start
 from lightning_tx.runs.store import get_store
+from lightning_tx.tracking.store import Store
 
 #: What was found of data, task and sizes of batches that several runs share.
 _problems_of_batches: dict[str, list[str]] = {}
@@ -27,10 +28,24 @@ def problems_with(config: RunConfig, made: Materials) -> list[str]:
     try:
         model = build_model(config.model, **asdict(made.sizes), head=config.task.create().head, device="meta")
         if config.init_from is not None:
-            check_start(model, config.model.adapter.create(), config.init_from, get_store(config.raw))
+            store = get_store(config.raw)
+            problems += _of_base(config.init_from, made, store)
+            check_start(model, config.model.adapter.create(), config.init_from, store)
     except ConfigError as error:
         problems += error.problems
     return problems
+
+
+def _of_base(run_id: str, made: Materials, store: Store) -> list[str]:
+    digest = store.run(run_id).facts.get("tokenizer", made.tokenizers.digest)
+    if digest == made.tokenizers.digest:
+        return []
+    theirs = store.config(run_id)["tokenizer"]
+    return [
+        f"init_from: {run_id!r} was trained with another tokenizer ({digest}, not {made.tokenizers.digest}): the rows "
+        f"of its weights would stand for other tokens. Choose the same kind, tokenizer={theirs['name']} with its options, "
+        "and that run's own is taken."
+    ]
 
 
 def _of_batches(config: RunConfig, made: Materials) -> list[str]:

@@ -14,8 +14,8 @@ from lightning_tx.model.weights import load_weights
 from lightning_tx.runs.finding import find_run
 from lightning_tx.runs.materials import sizes_of
 from lightning_tx.runs.plugins import admit
+from lightning_tx.runs.recorded import tokenizers_of
 from lightning_tx.task.base import TASK
-from lightning_tx.tokenizer.base import Tokenizer
 from lightning_tx.tokenizer.sides import Tokenizers
 from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.tracking.records import RunRecord
@@ -81,13 +81,7 @@ def load_from(store: Store, run_id: str, *, plugins: Sequence[str | Path] = ()) 
             raise ConfigError(
                 f"run {run_id}: it has no {needed}, which a run leaves when it finishes; its status is {record.status}."
             )
-    files = [file for file in (names.SOURCE_TOKENIZER_FILE, names.TOKENIZER_FILE) if file in kept]
-    tokenizers = Tokenizers.of([Tokenizer.load(store.artifact_path(run_id, file)) for file in files])
-    recorded = record.facts.get("tokenizer", "none recorded")
-    if recorded != tokenizers.digest:
-        raise ConfigError(
-            f"run {run_id}: its tokenizer ({tokenizers.digest}) is not the one it was trained with ({recorded})."
-        )
+    tokenizers = tokenizers_of(store, run_id)
     classes = record.params.get(names.NUM_CLASSES)
     sizes = sizes_of(tokenizers, None if classes is None else int(classes))
     model = build_model(config, **asdict(sizes), head=TASK.create(config["task"]).head)

@@ -9,6 +9,10 @@ from lightning_tx.core.group import Choice
 from lightning_tx.data.base import Data, Splits
 from lightning_tx.model.sizes import Sizes
 from lightning_tx.runs.config import RunConfig
+from lightning_tx.runs.recorded import tokenizers_of
+from lightning_tx.runs.store import get_store
+from lightning_tx.task.base import Task
+from lightning_tx.tokenizer.base import TOKENIZER
 from lightning_tx.tokenizer.cached import train_cached
 from lightning_tx.tokenizer.sides import Tokenizers
 
@@ -41,19 +45,38 @@ def sizes_of(tokenizers: Tokenizers, num_classes: int | None) -> Sizes:
 def materials(config: RunConfig) -> Materials:
     """Read the data and train or load the tokenizers of a run; the same ones are made once a process.
 
+    A run that starts from another takes that one's tokenizers where it asks for the same kind, so that the rows of its
+    weights mean what they did; they may have been trained on other text.
+
     Raises:
-        ConfigError: the data cannot be read or split.
+        ConfigError: the data cannot be read or split, or the run to start from has left no tokenizers.
     """
     chosen = [choice.essential() for choice in (config.data, config.tokenizer, config.task)]
     folder = cache_folder(config.root)
-    key = json.dumps([*chosen, str(folder)], sort_keys=True)
+    key = json.dumps([*chosen, str(folder), config.init_from], sort_keys=True)
     if key not in _materials:
         splits, task = _splits_of(config.data, folder), config.task.create()
-        trained = [
-            train_cached(config.tokenizer, texts, folder, task.special_tokens) for texts in task.tokenizer_texts(splits)
-        ]
-        _materials[key] = Materials(splits, Tokenizers.of(trained), task.num_classes(splits))
+        texts = task.tokenizer_texts(splits)
+        tokenizers = _of_base(config, task, len(texts)) or Tokenizers.of(
+            [train_cached(config.tokenizer, each, folder, task.special_tokens) for each in texts]
+        )
+        _materials[key] = Materials(splits, tokenizers, task.num_classes(splits))
     return _materials[key]
+
+
+def _of_base(config: RunConfig, task: Task, number: int) -> Tokenizers | None:
+    """The tokenizers of the run to start from, where they are of the kind, and as many as, this run asks for."""
+    if config.init_from is None:
+        return None
+    store = get_store(config.raw)
+    theirs = store.config(config.init_from)["tokenizer"]
+    if TOKENIZER.problems(theirs) or TOKENIZER.parse(theirs).essential() != config.tokenizer.essential():
+        return None
+    tokenizers = tokenizers_of(store, config.init_from)
+    complete = all(
+        side.knows(token) for side in (tokenizers.source, tokenizers.target) for token in task.special_tokens
+    )
+    return tokenizers if complete and number == (1 if tokenizers.is_one else 2) else None
 
 
 def forget() -> None:

@@ -46,6 +46,10 @@ class Tokenizer:
         #: 32 hexadecimal characters over that content.
         self.digest = digest_of_texts([serialized])
 
+    def knows(self, token: str) -> bool:
+        """Whether the vocabulary has a token."""
+        return self._backend.token_to_id(token) is not None
+
     def id_of(self, token: str) -> int:
         """The id of a token that has to be there, such as a special token.
 

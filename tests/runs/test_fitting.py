@@ -1,5 +1,6 @@
 """What shows once the data are read is said before anything trains, and nothing is recorded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from lightning_tx.runs.fitting import problems_with
 from lightning_tx.runs.materials import materials
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
+from lightning_tx.task.base import TASK
 from lightning_tx.tracking.store import Store
 from tests.tiny import tiny_config, tiny_overrides
 
@@ -80,3 +82,60 @@ def test_a_tokenizer_whose_library_is_missing(name: str, monkeypatch: pytest.Mon
     monkeypatch.setattr("lightning_tx.task.translation.find_spec", lambda module: None)
     with pytest.raises(Exception, match=rf"task.bleu_tokenize: '{name}' needs a library .*sacrebleu\[{name[:2]}\]"):
         RunConfig.parse(compose(["experiment=translation", f"task.bleu_tokenize={name}"]))
+
+
+@pytest.fixture
+def other_text(tmp_path: Path) -> Path:
+    path = tmp_path / "other.txt"
+    path.write_text("".join(f"Zwölf Boxkämpfer jagen {number} Eier.\n" for number in range(900)))
+    return path
+
+
+LEARNS = ["tokenizer=bpe", "tokenizer.vocab_size=300"]
+
+
+@pytest.fixture
+def base_run(root: Path, text: Path) -> str:
+    config = RunConfig.parse(tiny_config(root, text, *LEARNS))
+    return train(config, name="base", labels={}, store=open_store(config.raw)).run_id
+
+
+def test_a_run_that_starts_from_another_has_its_tokenizer(root: Path, base_run: str, other_text: Path) -> None:
+    raw = tiny_config(root, other_text, *LEARNS, "init_from=last")
+    config = RunConfig.parse(raw)
+    ours, alone = materials(config).tokenizers, materials(RunConfig.parse({**raw, "init_from": None})).tokenizers
+    recorded = Store.get(root).run(base_run).facts["tokenizer"]
+    assert ours.digest == recorded != alone.digest
+    assert problems(raw) == []
+    assert train(config, name="tuned", labels={}, store=open_store(raw)).facts["tokenizer"] == recorded
+
+
+@pytest.mark.parametrize(
+    "words", [["tokenizer=bpe", "tokenizer.vocab_size=299"], ["tokenizer=byte"], ["tokenizer=character"]]
+)
+def test_another_tokenizer_than_that_of_the_weights_is_refused(
+    root: Path, base_run: str, other_text: Path, words: list[str]
+) -> None:
+    found = problems(tiny_config(root, other_text, *words, "init_from=last"))
+    assert found[0].startswith(f"init_from: '{base_run}' was trained with another tokenizer (")
+    assert "tokenizer=bpe" in found[0]
+
+
+def test_a_special_token_that_the_tokenizer_of_the_weights_lacks(root: Path, text: Path) -> None:
+    # Hidden tokens need a token of their own; a causal model's tokenizer has none, a masked one's serves both.
+    for first, second, fits in (("causal_lm", "masked_lm", False), ("masked_lm", "causal_lm", True)):
+        models = {"causal_lm": "decoder", "masked_lm": "encoder"}
+        config = RunConfig.parse(
+            tiny_config(root, text, f"task={first}", f"model={models[first]}", "model.num_layers=1")
+        )
+        run = train(config, name=first, labels={}, store=open_store(config.raw))
+        raw = tiny_config(root, text, f"task={second}", f"model={models[first]}", f"init_from={run.run_id}")
+        assert (materials(_unchecked(raw)).tokenizers.digest == run.facts["tokenizer"]) is fits
+
+
+def _unchecked(raw: dict) -> RunConfig:
+    """The config of a task that the model does not go with: what its data are made of can be asked all the same."""
+    fitting = RunConfig.parse(
+        {**raw, "task": {"name": "masked_lm" if raw["model"]["name"] == "encoder" else "causal_lm"}}
+    )
+    return replace(fitting, task=TASK.parse(raw["task"]))

@@ -1,0 +1,27 @@
+"""The tokenizers that a recorded run has left."""
+
+from lightning_tx.core import names
+from lightning_tx.core.errors import ConfigError
+from lightning_tx.tokenizer.base import Tokenizer
+from lightning_tx.tokenizer.sides import Tokenizers
+from lightning_tx.tracking.store import Store
+
+
+def tokenizers_of(store: Store, run_id: str) -> Tokenizers:
+    """The tokenizers that a run was trained with.
+
+    Raises:
+        ConfigError: the run has left none, or others than it was trained with.
+        TrackingError: there is no such run.
+    """
+    record, kept = store.run(run_id), set(store.artifacts(run_id))
+    if names.TOKENIZER_FILE not in kept:
+        raise ConfigError(f"run {run_id}: it has no {names.TOKENIZER_FILE}; its status is {record.status}.")
+    files = [file for file in (names.SOURCE_TOKENIZER_FILE, names.TOKENIZER_FILE) if file in kept]
+    tokenizers = Tokenizers.of([Tokenizer.load(store.artifact_path(run_id, file)) for file in files])
+    recorded = record.facts.get("tokenizer", "none recorded")
+    if recorded != tokenizers.digest:
+        raise ConfigError(
+            f"run {run_id}: its tokenizer ({tokenizers.digest}) is not the one it was trained with ({recorded})."
+        )
+    return tokenizers
