@@ -43,8 +43,8 @@ def _of_base(run_id: str, made: Materials, store: Store) -> list[str]:
     theirs = store.config(run_id)["tokenizer"]
     return [
         f"init_from: {run_id!r} was trained with another tokenizer ({digest}, not {made.tokenizers.digest}): the rows "
-        f"of its weights would stand for other tokens. Choose the same kind, tokenizer={theirs['name']} with its options, "
-        "and that run's own is taken."
+        f"of its weights would stand for other tokens. Choose the same kind, tokenizer={theirs['name']} with its "
+        "options, and that run's own is taken."
     ]
 
 
