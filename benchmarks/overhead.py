@@ -18,7 +18,7 @@ import torch
 from lightning_tx.cli.compose import compose
 from lightning_tx.runs.assembly import assemble
 from lightning_tx.runs.config import RunConfig
-from lightning_tx.runs.materials import materials
+from lightning_tx.runs.materials import materials_of
 from lightning_tx.runs.store import open_store
 from lightning_tx.tracking.logger import MetricLogger
 from lightning_tx.tracking.run import TrackedRun
@@ -51,7 +51,7 @@ class StepTimes(pl.Callback):
 def full(config: dict[str, Any], number: int) -> list[float]:
     """Step times of a tracked run with checkpoints and logging, as ``ltx train`` does it."""
     parsed = RunConfig.parse({**config, "seed": number})
-    parts = assemble(parsed, materials(parsed))
+    parts = assemble(parsed, materials_of(parsed))
     times = StepTimes()
     with TrackedRun(
         open_store(config), name=f"overhead-{number}", identity=str(number), config=config, choices={}
@@ -75,7 +75,7 @@ def bare(config: dict[str, Any], number: int) -> list[float]:
     """Step times of a loop as one would write it by hand."""
     max_steps = config["trainer"]["max_steps"]
     parsed = RunConfig.parse({**config, "seed": number})
-    parts = assemble(parsed, materials(parsed))
+    parts = assemble(parsed, materials_of(parsed))
     model, task = parts.model, parts.module.task
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-9, fused=True)
     seconds = []

@@ -28,7 +28,7 @@ from lightning_tx.data.pairs import PairCorpus
 from lightning_tx.kernels.dropout import Dropout
 from lightning_tx.model.build import build_model
 from lightning_tx.runs.config import RunConfig
-from lightning_tx.runs.materials import Materials, cache_folder, forget, materials
+from lightning_tx.runs.materials import Materials, cache_folder, forget, materials_of
 from lightning_tx.task.base import TASK
 from lightning_tx.task.translation import Translation
 
@@ -93,18 +93,20 @@ def use_torch_dropout(module: nn.Module) -> None:
             use_torch_dropout(child)
 
 
-def measure_step(config: dict[str, Any], made: Materials, corpus: PairCorpus, steps: int) -> tuple[bool, float]:
+def measure_step(config: dict[str, Any], materials: Materials, corpus: PairCorpus, steps: int) -> tuple[bool, float]:
     """Print the ratios; returns whether they hold, and target tokens per second of the fastest variant."""
     task = TASK.create(config["task"])
     batches = list(task.train_batches(corpus, max_seq_len=128, batch=BatchSize(tokens=TOKENS), seed=0))[:steps]
-    exact = variants(build_model({**config, "model": {**config["model"], "dropout": 0.0}}, **asdict(made.sizes)), task)
+    exact = variants(
+        build_model({**config, "model": {**config["model"], "dropout": 0.0}}, **asdict(materials.sizes)), task
+    )
     for each in exact.values():
         each.step(batches[0])
     first = {name: each.losses[0] for name, each in exact.items()}
     close = abs(first["precision 32"] - first["by hand"]) < 1e-4 and abs(first["bf16-mixed"] - first["by hand"]) < 2e-2
     shown = ", ".join(f"{name} {loss:.5f}" for name, loss in first.items())
     print(f"loss of the first batch without dropout: {shown} (wanted within 1e-4 and 2e-2)")
-    running = variants(build_model(config, **asdict(made.sizes)), task)
+    running = variants(build_model(config, **asdict(materials.sizes)), task)
     for batch in batches:
         for each in running.values():
             each.step(batch)
@@ -129,9 +131,9 @@ def measure_data(config: dict[str, Any], speed: float) -> bool:
         for _ in range(2):
             forget()
             began = time.perf_counter()
-            made = materials(parsed)
+            materials = materials_of(parsed)
             task = parsed.task.create()
-            corpus = task.prepare(made.splits, made.tokenizers, cache_folder(parsed.root))
+            corpus = task.prepare(materials.splits, materials.tokenizers, cache_folder(parsed.root))
             seconds.append(time.perf_counter() - began)
         loader = task.train_batches(corpus, max_seq_len=128, batch=BatchSize(tokens=TOKENS), seed=0)
         began = time.perf_counter()
@@ -165,9 +167,9 @@ def main() -> int:
         overrides = ["experiment=transformer_tiny_multi30k", f"data.path={arguments.multi30k}", f"root={folder}"]
         config = compose(overrides)
         parsed = RunConfig.parse(config)
-        made = materials(parsed)
-        corpus = parsed.task.create().prepare(made.splits, made.tokenizers, cache_folder(parsed.root))
-        step_held, speed = measure_step(config, made, corpus, arguments.steps)
+        materials = materials_of(parsed)
+        corpus = parsed.task.create().prepare(materials.splits, materials.tokenizers, cache_folder(parsed.root))
+        step_held, speed = measure_step(config, materials, corpus, arguments.steps)
     return int(not (step_held & measure_data(config, speed)))
 
 

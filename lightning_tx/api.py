@@ -16,7 +16,7 @@ from lightning_tx.runs.evaluation import evaluate as evaluate_run
 from lightning_tx.runs.finding import LAST, find_run
 from lightning_tx.runs.fitting import problems_with
 from lightning_tx.runs.loading import load_from
-from lightning_tx.runs.materials import cache_folder, materials
+from lightning_tx.runs.materials import cache_folder, materials_of
 from lightning_tx.runs.notes import notes_on
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train as train_run
@@ -70,11 +70,11 @@ def train(
     parsed = RunConfig.parse(config)
     store = open_store(parsed.raw)
     study = Study.get(store, parsed.study) if parsed.study else None
-    made = materials(parsed)
-    problems = problems_with(parsed, made)
+    materials = materials_of(parsed)
+    problems = problems_with(parsed, materials)
     if problems:
         raise ConfigError(problems)
-    for note in notes_on(parsed, made):
+    for note in notes_on(parsed, materials):
         say(f"note: {note}")
     labels = labels_of([config])[0]
     try:

@@ -22,13 +22,13 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_tx.model.build import build_model
     from lightning_tx.model.count import count_parameters, forward_flops_per_token, parameter_table
     from lightning_tx.runs.config import RunConfig
-    from lightning_tx.runs.materials import materials
+    from lightning_tx.runs.materials import materials_of
     from lightning_tx.task.base import Task
 
     config = RunConfig.parse(compose(arguments.overrides))
     task = config.task.create()
     own = config.model.model.options.get("vocab_size") if type(task).num_classes is Task.num_classes else None
-    sizes: Any = {"head": task.head, **({"vocab_size": own} if own else asdict(materials(config).sizes))}
+    sizes: Any = {"head": task.head, **({"vocab_size": own} if own else asdict(materials_of(config).sizes))}
     model = build_model(config.model, **sizes, device="meta")
     counts = count_parameters(model)
     table = Table(box=None, pad_edge=False)

@@ -34,7 +34,7 @@ class Assembly:
     counts: dict[str, int]
 
 
-def assemble(config: RunConfig, made: Materials) -> Assembly:
+def assemble(config: RunConfig, materials: Materials) -> Assembly:
     """Put together what a config describes, on its materials.
 
     Raises:
@@ -45,8 +45,8 @@ def assemble(config: RunConfig, made: Materials) -> Assembly:
 
     options = config.trainer
     task = config.task.create()
-    corpus = task.prepare(made.splits, made.tokenizers, cache_folder(config.root))
-    model = build_model(config.model, **asdict(made.sizes), head=task.head, seed=config.seed)
+    corpus = task.prepare(materials.splits, materials.tokenizers, cache_folder(config.root))
+    model = build_model(config.model, **asdict(materials.sizes), head=task.head, seed=config.seed)
     sizes: Any = {"max_seq_len": model.max_seq_len, "batch": options.batch}
     evaluators = {"val": task.evaluator(corpus, "validation")}
     if task.decodes or options.average:
@@ -70,5 +70,5 @@ def assemble(config: RunConfig, made: Materials) -> Assembly:
         task.train_batches(corpus, **sizes, seed=config.seed),
         task.eval_batches(corpus, "validation", **sizes),
         task.eval_batches(corpus, "test", **sizes),
-        {**made.splits.skipped, **task.counts(corpus, max_seq_len=model.max_seq_len)},
+        {**materials.splits.skipped, **task.counts(corpus, max_seq_len=model.max_seq_len)},
     )

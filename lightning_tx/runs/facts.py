@@ -20,14 +20,14 @@ TARGETS = {"val": "validation_targets", "test": "test_targets"}
 
 
 def facts_of(
-    made: Materials, task: Task, options: TrainerOptions, *, max_seq_len: int, precision: Precision
+    materials: Materials, task: Task, options: TrainerOptions, *, max_seq_len: int, precision: Precision
 ) -> dict[str, Any]:
     """What is known of a run before it trains, by name."""
     return {
-        "data": made.splits.digest,
-        "validation_data": made.splits.digests["validation"],
-        "test_data": made.splits.digests["test"],
-        "tokenizer": made.tokenizers.digest,
+        "data": materials.splits.digest,
+        "validation_data": materials.splits.digests["validation"],
+        "test_data": materials.splits.digests["test"],
+        "tokenizer": materials.tokenizers.digest,
         "objective": task.objective(max_seq_len=max_seq_len, batch=options.batch),
         "precision": precision,
         "device": device_name(options.accelerator),

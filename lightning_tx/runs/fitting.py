@@ -17,38 +17,38 @@ from lightning_tx.tracking.store import Store
 _problems_of_batches: dict[str, list[str]] = {}
 
 
-def problems_with(config: RunConfig, made: Materials) -> list[str]:
+def problems_with(config: RunConfig, materials: Materials) -> list[str]:
     """What does not fit, one sentence each: a vocabulary, a context, a batch, the weights of another run.
 
     The data are encoded, as they are for training; no memory is taken for the model.
     """
-    problems = list(_of_batches(config, made))
+    problems = list(_of_batches(config, materials))
     if config.model.model.options.get("vocab_size") is None and config.init_from is None:
         return problems  # sizes that come from the data fit them
     try:
-        model = build_model(config.model, **asdict(made.sizes), head=config.task.create().head, device="meta")
+        model = build_model(config.model, **asdict(materials.sizes), head=config.task.create().head, device="meta")
         if config.init_from is not None:
             store = get_store(config.raw)
-            problems += _of_base(config.init_from, made, store)
+            problems += _of_base(config.init_from, materials, store)
             check_start(model, config.model.adapter.create(), config.init_from, store)
     except ConfigError as error:
         problems += error.problems
     return problems
 
 
-def _of_base(run_id: str, made: Materials, store: Store) -> list[str]:
-    digest = store.run(run_id).facts.get("tokenizer", made.tokenizers.digest)
-    if digest == made.tokenizers.digest:
+def _of_base(run_id: str, materials: Materials, store: Store) -> list[str]:
+    digest = store.run(run_id).facts.get("tokenizer", materials.tokenizers.digest)
+    if digest == materials.tokenizers.digest:
         return []
-    theirs = store.config(run_id)["tokenizer"]
+    theirs, ours = store.config(run_id)["tokenizer"], materials.tokenizers.digest
     return [
-        f"init_from: {run_id!r} was trained with another tokenizer ({digest}, not {made.tokenizers.digest}): the rows "
-        f"of its weights would stand for other tokens. Choose the same kind, tokenizer={theirs['name']} with its "
+        f"init_from: {run_id!r} was trained with another tokenizer ({digest}, not {ours}): the rows of its "
+        f"weights would stand for other tokens. Choose the same kind, tokenizer={theirs['name']} with its "
         "options, and that run's own is taken."
     ]
 
 
-def _of_batches(config: RunConfig, made: Materials) -> list[str]:
+def _of_batches(config: RunConfig, materials: Materials) -> list[str]:
     chosen = [choice.essential() for choice in (config.data, config.tokenizer, config.task)]
     sizes: dict[str, Any] = {"max_seq_len": config.max_seq_len, "batch": config.trainer.batch}
     key = json.dumps([*chosen, str(config.root), config.max_seq_len, asdict(config.trainer.batch)], sort_keys=True)
@@ -56,7 +56,7 @@ def _of_batches(config: RunConfig, made: Materials) -> list[str]:
         _problems_of_batches[key] = []
         try:
             task = config.task.create()
-            corpus = task.prepare(made.splits, made.tokenizers, cache_folder(config.root))
+            corpus = task.prepare(materials.splits, materials.tokenizers, cache_folder(config.root))
             task.train_batches(corpus, **sizes, seed=config.seed)
             for split in SPLIT_NAMES[1:]:
                 task.eval_batches(corpus, split, **sizes)

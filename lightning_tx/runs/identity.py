@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_tx.runs import plugin_files
 from lightning_tx.runs.config import RunConfig
-from lightning_tx.runs.materials import materials
+from lightning_tx.runs.materials import materials_of
 from lightning_tx.runs.plugins import files_of
 
 #: Keys that do not change what is learnt: where files lie, what is recorded, which device does the work.
@@ -26,10 +26,10 @@ VOLATILE = (
 
 def identify(config: RunConfig) -> str:
     """The identity of a run; reads the data and trains the tokenizer if that was not done yet."""
-    made = materials(config)
+    materials = materials_of(config)
     code = plugin_files.digests(files_of(config.all_choices()))
     own = [f"{group} {digest}" for group, digest in code.items()]
-    return identity(config, made.splits.digest, made.tokenizers.digest, *own)
+    return identity(config, materials.splits.digest, materials.tokenizers.digest, *own)
 
 
 def identity(config: RunConfig, *digests: str) -> str:

@@ -42,7 +42,7 @@ def sizes_of(tokenizers: Tokenizers, num_classes: int | None) -> Sizes:
     return Sizes(tokenizers.target.vocab_size, tokenizers.source.vocab_size, num_classes)
 
 
-def materials(config: RunConfig) -> Materials:
+def materials_of(config: RunConfig) -> Materials:
     """Read the data and train or load the tokenizers of a run; the same ones are made once a process.
 
     A run that starts from another takes that one's tokenizers where it asks for the same kind, so that the rows of its

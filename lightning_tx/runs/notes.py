@@ -7,9 +7,9 @@ from lightning_tx.runs.materials import Materials
 FEW_CHARACTERS, FEW_PAIRS = 1000, 20
 
 
-def notes_on(config: RunConfig, made: Materials) -> list[str]:
+def notes_on(config: RunConfig, materials: Materials) -> list[str]:
     """What a user should know of a run before it trains, one sentence each, which names the key."""
-    return [*_of_steps(config), *_of_adapter(config), *_of_data(config, made)]
+    return [*_of_steps(config), *_of_adapter(config), *_of_data(config, materials)]
 
 
 def _of_steps(config: RunConfig) -> list[str]:
@@ -35,11 +35,11 @@ def _of_adapter(config: RunConfig) -> list[str]:
     return [f"adapter: {name!r} is trained on a base that never was; init_from=RUN takes the weights of a trained one."]
 
 
-def _of_data(config: RunConfig, made: Materials) -> list[str]:
+def _of_data(config: RunConfig, materials: Materials) -> list[str]:
     singles = config.data.component.texts_per_example == 1
     notes = []
     for split, does in (("train", "trained"), ("validation", "validated")):
-        examples = getattr(made.splits, split)
+        examples = getattr(materials.splits, split)
         count = sum(map(len, examples)) if singles else len(examples)
         if 0 < count < (FEW_CHARACTERS if singles else FEW_PAIRS):
             what = "characters" if singles else "pairs"

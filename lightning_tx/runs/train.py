@@ -18,7 +18,7 @@ from lightning_tx.runs.assembly import Assembly, assemble
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.facts import facts_of, settle_precision, targets_of
 from lightning_tx.runs.identity import identify
-from lightning_tx.runs.materials import Materials, materials
+from lightning_tx.runs.materials import Materials, materials_of
 from lightning_tx.runs.pictures import drawn
 from lightning_tx.runs.starting import start_from
 from lightning_tx.task.base import Task
@@ -62,7 +62,7 @@ def train(
     from lightning_tx.training.checkpoint import seed_everything
     from lightning_tx.training.fit import fit
 
-    made = materials(config)
+    materials = materials_of(config)
     task = config.task.create()
     if config.margin is not None:
         _state_margin(config.margin, study)
@@ -83,13 +83,13 @@ def train(
         tags=measured,
     ) as run:
         seed_everything(config.seed)
-        parts = assemble(config, made)
+        parts = assemble(config, materials)
         if config.init_from:
             taken = start_from(parts.model, config.model.adapter.create(), config.init_from, store)
             if not taken:
                 _tell_of_fresh_head(run, parts.model.head.name, config.init_from, say)
-        sizes = _sizes(parts.model, config, task, made)
-        precision = _record_start(run, config, made, parts, sizes, say)
+        sizes = _sizes(parts.model, config, task, materials)
+        precision = _record_start(run, config, materials, parts, sizes, say)
         fit(
             parts.module,
             config.trainer,
@@ -109,7 +109,7 @@ def train(
 def _record_start(
     run: TrackedRun,
     config: RunConfig,
-    made: Materials,
+    materials: Materials,
     parts: Assembly,
     sizes: Mapping[str, float],
     say: Callable[[str], None],
@@ -121,15 +121,15 @@ def _record_start(
     shared = settle_precision(run.study, [config]) if run.study else None
     precision, reason = shared or choose_precision(options.precision, options.accelerator, config.d_model)
     say(f"precision {precision}: {reason}")
-    own = {names.TOKENIZER_FILE: made.tokenizers.target}
-    if not made.tokenizers.is_one:
-        own[names.SOURCE_TOKENIZER_FILE] = made.tokenizers.source
+    own = {names.TOKENIZER_FILE: materials.tokenizers.target}
+    if not materials.tokenizers.is_one:
+        own[names.SOURCE_TOKENIZER_FILE] = materials.tokenizers.source
     for file, tokenizer in own.items():
         tokenizer.save(run.folder / file)
         run.log_file(run.folder / file)
-    if made.num_classes is not None:
-        run.log_params({names.NUM_CLASSES: made.num_classes})
-    run.log_facts(facts_of(made, parts.module.task, options, max_seq_len=max_seq_len, precision=precision))
+    if materials.num_classes is not None:
+        run.log_params({names.NUM_CLASSES: materials.num_classes})
+    run.log_facts(facts_of(materials, parts.module.task, options, max_seq_len=max_seq_len, precision=precision))
     run.log_params({"data_counts": parts.counts})
     plugins.record(run, plugins.files_of(config.all_choices()))
     for name, count in parts.counts.items():
@@ -171,9 +171,9 @@ def _tell_of_fresh_head(run: TrackedRun, head: str, run_id: str, say: Callable[[
     run.set_tags({names.FRESH_HEAD: head})
 
 
-def _sizes(model: Body, config: RunConfig, task: Task, made: Materials) -> dict[str, float]:
+def _sizes(model: Body, config: RunConfig, task: Task, materials: Materials) -> dict[str, float]:
     counts = count_parameters(model)
-    flops = forward_flops_per_token(config.model, head=task.head, **asdict(made.sizes))
+    flops = forward_flops_per_token(config.model, head=task.head, **asdict(materials.sizes))
     return {
         names.TOTAL_PARAMETERS: counts.total,
         names.TRAINABLE_PARAMETERS: counts.trainable,

@@ -11,7 +11,7 @@ from lightning_tx.runs.config import RunConfig, unread_problems
 from lightning_tx.runs.facts import settle_precision
 from lightning_tx.runs.fitting import problems_with
 from lightning_tx.runs.identity import VOLATILE, identify
-from lightning_tx.runs.materials import Materials, materials
+from lightning_tx.runs.materials import Materials, materials_of
 from lightning_tx.runs.notes import notes_on
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
@@ -39,9 +39,9 @@ class Asked:
     labels: dict[str, str]
 
     @cached_property
-    def made(self) -> Materials:
+    def materials(self) -> Materials:
         """What the run is made from; its data are read for it."""
-        return materials(self.config)
+        return materials_of(self.config)
 
     @cached_property
     def identity(self) -> str:
@@ -84,7 +84,7 @@ def check_with_data(asked: Sequence[Asked]) -> None:
     """
     found: dict[str, list[str]] = {}
     for each in asked:
-        for problem in problems_with(each.config, each.made):
+        for problem in problems_with(each.config, each.materials):
             found.setdefault(problem, []).append(each.title)
     if found:
         raise ConfigError([_told(problem, titles, len(asked)) for problem, titles in found.items()])
@@ -94,7 +94,7 @@ def notes_of(asked: Sequence[Asked]) -> list[str]:
     """What is odd about runs and no mistake, each told once; see :func:`lightning_tx.runs.notes.notes_on`."""
     found: dict[str, list[str]] = {}
     for each in asked:
-        for note in notes_on(each.config, each.made):
+        for note in notes_on(each.config, each.materials):
             found.setdefault(note, []).append(each.title)
     return [_told(note, titles, len(asked)) for note, titles in found.items()]
 

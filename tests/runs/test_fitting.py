@@ -9,7 +9,7 @@ from lightning_tx.cli import main
 from lightning_tx.cli.compose import compose
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.fitting import problems_with
-from lightning_tx.runs.materials import materials
+from lightning_tx.runs.materials import materials_of
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
 from lightning_tx.task.base import TASK
@@ -19,7 +19,7 @@ from tests.tiny import tiny_config, tiny_overrides
 
 def problems(raw: dict) -> list[str]:
     config = RunConfig.parse(raw)
-    return problems_with(config, materials(config))
+    return problems_with(config, materials_of(config))
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def base_run(root: Path, text: Path) -> str:
 def test_a_run_that_starts_from_another_has_its_tokenizer(root: Path, base_run: str, other_text: Path) -> None:
     raw = tiny_config(root, other_text, *LEARNS, "init_from=last")
     config = RunConfig.parse(raw)
-    ours, alone = materials(config).tokenizers, materials(RunConfig.parse({**raw, "init_from": None})).tokenizers
+    ours, alone = materials_of(config).tokenizers, materials_of(RunConfig.parse({**raw, "init_from": None})).tokenizers
     recorded = Store.get(root).run(base_run).facts["tokenizer"]
     assert ours.digest == recorded != alone.digest
     assert problems(raw) == []
@@ -130,7 +130,7 @@ def test_a_special_token_that_the_tokenizer_of_the_weights_lacks(root: Path, tex
         )
         run = train(config, name=first, labels={}, store=open_store(config.raw))
         raw = tiny_config(root, text, f"task={second}", f"model={models[first]}", f"init_from={run.run_id}")
-        assert (materials(_unchecked(raw)).tokenizers.digest == run.facts["tokenizer"]) is fits
+        assert (materials_of(_unchecked(raw)).tokenizers.digest == run.facts["tokenizer"]) is fits
 
 
 def _unchecked(raw: dict) -> RunConfig:

@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 
 from lightning_tx.runs.config import RunConfig
-from lightning_tx.runs.materials import materials
+from lightning_tx.runs.materials import materials_of
 from lightning_tx.runs.notes import notes_on
 from tests.tiny import tiny_config
 
 
 def notes(root: Path, text: Path, *words: str) -> list[str]:
     config = RunConfig.parse(tiny_config(root, text, *words))
-    return notes_on(config, materials(config))
+    return notes_on(config, materials_of(config))
 
 
 def test_a_usual_run_has_none(root: Path, text: Path) -> None:

@@ -18,7 +18,7 @@ from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.facts import settle_precision
 from lightning_tx.runs.identity import identify, identity
 from lightning_tx.runs.loading import load_run
-from lightning_tx.runs.materials import materials
+from lightning_tx.runs.materials import materials_of
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
 from lightning_tx.studies.outcomes import outcome_of
@@ -166,18 +166,18 @@ def test_a_run_is_trained_recorded_and_rebuilt(root, text) -> None:
 def test_facts_say_what_a_run_was_made_of(root, text) -> None:
     config = tiny_config(root, text, "trainer.precision=32")
     _, record = run(config)
-    made = materials(RunConfig.parse(config))
+    materials = materials_of(RunConfig.parse(config))
     facts = dict(record.facts)
     targets = [int(facts.pop(name)) for name in ("validation_targets", "test_targets")]
     for name, count in zip(("validation", "test"), targets, strict=True):
-        documents = getattr(made.splits, name)
+        documents = getattr(materials.splits, name)
         # Of a document's bytes and its two marks all but the first token are predicted.
         assert count == sum(len(document.encode()) + 1 for document in documents)
     assert facts == {
-        "data": made.splits.digest,
-        "validation_data": made.splits.digests["validation"],
-        "test_data": made.splits.digests["test"],
-        "tokenizer": made.tokenizers.digest,
+        "data": materials.splits.digest,
+        "validation_data": materials.splits.digests["validation"],
+        "test_data": materials.splits.digests["test"],
+        "tokenizer": materials.tokenizers.digest,
         "objective": "causal_lm: each token from those before it",
         "precision": "32",
         "device": "cpu",

@@ -24,7 +24,7 @@ from lightning_tx.decoding.sample import Sample
 from lightning_tx.model.body import MODEL, Body
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.loading import load_run
-from lightning_tx.runs.materials import materials
+from lightning_tx.runs.materials import materials_of
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
 from lightning_tx.task import translation_quality
@@ -451,7 +451,7 @@ def test_a_run_is_compared_by_its_last_weights_decoded_in_full(root: Path, monke
     )
     store = open_store(config)
     record = train(RunConfig.parse(config), name="tiny", labels={}, store=store)
-    metrics, splits = record.metrics, materials(RunConfig.parse(config)).splits
+    metrics, splits = record.metrics, materials_of(RunConfig.parse(config)).splits
     assert (metrics["best/step"], metrics["last/step"]) == (2, 4)
     assert metrics["last/loss"] == pytest.approx(metrics["val/loss"]) and metrics["last/loss"] != metrics["best/loss"]
     assert metrics["last_test/loss"] != metrics["test/loss"]

@@ -87,13 +87,13 @@ class Adapter:
         """
         if any(isinstance(module, Extension) for module in model.modules()):
             raise ConfigError("adapter: the model has an adapter, which cannot carry another; merge it first.")
-        made = self.wrap(model)
+        replacements = self.wrap(model)
         base = set(model.parameters())
         model.requires_grad_(False)
-        for module in made.values():
+        for module in replacements.values():
             for parameter in module.parameters():
                 parameter.requires_grad_(parameter not in base)
-        return made
+        return replacements
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Freeze and extend the model in place; returns it. New parameters have declared their initialisation.

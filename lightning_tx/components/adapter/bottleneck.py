@@ -65,17 +65,17 @@ class Bottleneck(Adapter):
         if not chosen:
             raise ConfigError("adapter.name: bottleneck stands behind sublayers, and this model has none.")
         d_model, like = cast(Model, model).d_model, next(model.parameters())
-        made: dict[str, nn.Module] = {
+        replacements: dict[str, nn.Module] = {
             name: BottleneckSublayer.of(sublayer, d_model, self.size, like) for name, sublayer in chosen.items()
         }
         if self.norms:
-            made |= {
+            replacements |= {
                 f"{name}.{own}": copy.deepcopy(norm)
                 for name, stack in stacks_of(model).items()
                 for own, norm in stack.norms.items()
                 if any(True for _ in norm.parameters())
             }
-        return made
+        return replacements
 
 
 def _linear(inputs: int, outputs: int, like: Tensor, *, std: float) -> nn.Linear:
