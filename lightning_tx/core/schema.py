@@ -68,7 +68,8 @@ def checked(model: type[M], values: Any, where: str) -> tuple[M | None, list[str
     try:
         return (None if problems else model.model_validate(dict(values))), problems
     except ValidationError as error:
-        return None, [*(_sentence(model, details, where) for details in error.errors()), *problems]
+        sentences = dict.fromkeys(_sentence(model, values, details, where) for details in error.errors())
+        return None, [*sentences, *problems]
 
 
 def shown(value: Any) -> str:
@@ -89,13 +90,25 @@ def _too_large(values: Any, where: str) -> Iterator[tuple[str, int]]:
             yield where, values
 
 
-def _sentence(model: type[BaseModel], details: Any, where: str) -> str:
+def _has_several_types(model: type[BaseModel], name: str) -> bool:
+    """Whether a field may be of several types besides null."""
+    field = model.model_fields.get(name)
+    types = () if field is None else get_args(field.annotation)
+    is_union = field is not None and get_origin(field.annotation) in (Union, UnionType)
+    return is_union and len([each for each in types if each is not type(None)]) > 1
+
+
+def _sentence(model: type[BaseModel], values: Mapping[str, Any], details: Any, where: str) -> str:
     path = [str(part) for part in details["loc"]]
     key, value = ".".join([*([where] if where else []), *path]), shown(details["input"])
     match details["type"]:
         case "extra_forbidden":
             known = list(model.model_fields)
             return f"{key}: unknown key.{nearest(path[-1], known)} Keys of {where}: {choices(known)}."
+        case kind if kind != "missing" and _has_several_types(model, path[0]):
+            # Of such a value pydantic says for each type why it is none.
+            key = ".".join([*([where] if where else []), path[0]])
+            return f"{key}: {shown(values[path[0]])} should be {_type_text(model.model_fields[path[0]].annotation)}."
         case "string_type" if isinstance(details["input"], int | float):
             return f"{key}: {value} should be text, which it is in quotes: {key}='\"{value}\"'."
         case "missing":

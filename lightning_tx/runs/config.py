@@ -221,7 +221,7 @@ def _problems_together(
         (["margin"], lambda: Margin.parse(raw["margin"]) if raw.get("margin") is not None else None),
         (["tokenizer"], lambda: parts["tokenizer"].create()),
         (["decoding"], lambda: parts["decoding"].create()),
-        (["tracking", "root"], lambda: _check_start(raw, found)),
+        (["tracking", "root", "init_from"], lambda: _check_start(raw, found)),
     ]
     problems: list[str] = []
     for needed, attempt in attempts:
