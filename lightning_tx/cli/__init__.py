@@ -17,6 +17,7 @@ COMMANDS = {
     "generate": "what a recorded run writes, given texts",
     "evaluate": "a recorded run's score on a split of its data",
     "report": "the effects that a study found",
+    "runs": "the recorded runs, by the names that other commands take",
     "components": "what can be chosen, with options and sources",
     "check": "whether components keep what every component promises",
     "new": "the files of a component of your own",

@@ -3,7 +3,7 @@
 import argparse
 
 from lightning_tx.cli.console import console
-from lightning_tx.cli.runs import RUN_HELP
+from lightning_tx.cli.recorded import RUN_HELP
 from lightning_tx.cli.stores import add_store_arguments, get_store
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_tx.cli.runs import add_run_arguments, loaded_run, overridden, replace_file
+from lightning_tx.cli.recorded import add_run_arguments, loaded_run, overridden, replace_file
 from lightning_tx.core.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -92,6 +92,8 @@ class Worker:
         took = "finished before" if seconds is None else f"{seconds:.0f} s"
         out.print(line if out.is_terminal else "", markup=False, end="")
         out.print(f"  {metric} {value:.4g}  ({took}{self._time_left(total - number - 1)})")
+        if alone:
+            out.print(f"  run {record.run_id}", markup=False)
         return value
 
     def __getstate__(self) -> dict[str, Any]:

@@ -140,3 +140,29 @@ def test_bash_accepts_the_completion_script(tmp_path) -> None:
     ask = "COMP_WORDS=(ltx train positions=); COMP_CWORD=2; _ltx 2>/dev/null; printf '%s\\n' \"${COMPREPLY[@]}\""
     result = subprocess.run(["bash", "-c", f"{fake}source {script}; {ask}"], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["positions=rope", "positions=none"]
+
+
+def test_runs_lists_them_by_names_that_other_commands_take(studied, capsys) -> None:
+    root, runs = studied
+    assert main(["runs", "--root", str(root)]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert len(lines) == 4
+    for line, run in zip(lines, runs, strict=True):
+        name = line.split()[0]
+        assert run.run_id.startswith(name) and "FINISHED" in line and "last/loss" in line and run.name in line
+        assert main(["diff", name, "last", "--root", str(root)]) == 0
+    capsys.readouterr()
+    assert main(["runs", "last", "--root", str(root)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+    assert main(["runs", "smal", "--root", str(root)]) == 2
+    assert "Did you mean 'small'" in capsys.readouterr().err
+
+
+def test_runs_shows_the_newest_and_says_how_many_there_are(studied, capsys, monkeypatch) -> None:
+    root, runs = studied
+    monkeypatch.setattr("lightning_tx.cli.runs.LISTED", 3)
+    assert main(["runs", "--root", str(root)]) == 0
+    out = capsys.readouterr().out
+    assert runs[-1].run_id[:8] in out and runs[0].run_id[:8] not in out and "1 earlier runs: --all" in out
+    assert main(["runs", "--all", "--root", str(root)]) == 0
+    assert runs[0].run_id[:8] in capsys.readouterr().out
