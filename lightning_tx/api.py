@@ -153,6 +153,7 @@ def report(
     metric: str | None = None,
     direction: Direction | None = None,
     baselines: Mapping[str, str] | None = None,
+    save: bool = False,
     **place: Unpack[Place],
 ) -> Report:
     """The effects that a study found; see :func:`lightning_tx.studies.reporting.report_on`.
@@ -162,12 +163,13 @@ def report(
         metric: what is compared; None for the task's primary measure at the end of training.
         direction: whether less or more of it is better; None where it is known.
         baselines: by factor, the level that the others are compared with.
+        save: whether it is kept as the study's own though it is on another metric or other baselines.
         place: where it is recorded.
 
     Raises:
         ConfigError: there is no such study, or what was asked for cannot be compared.
     """
-    return report_on(find_study(_store(**place), study), metric, direction, baselines)
+    return report_on(find_study(_store(**place), study), metric, direction, baselines, save=save)
 
 
 def load_study(study: str = LATEST, **place: Unpack[Place]) -> pd.DataFrame:

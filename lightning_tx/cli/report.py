@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FACTOR=LEVEL",
         help="what a factor's levels are compared with (default: its first level); may be repeated",
     )
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help="keep it as the study's own report, though it is on another metric or baseline",
+    )
     add_store_arguments(parser)
 
 
@@ -47,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     baselines = dict(_pair(text) for text in arguments.baseline)
     study = find_study(get_store(arguments), arguments.study)
-    print_report(study, console(), arguments.metric, arguments.direction, baselines)
+    print_report(study, console(), arguments.metric, arguments.direction, baselines, save=arguments.save)
     return 0
 
 
@@ -57,14 +62,17 @@ def print_report(
     metric: str | None = None,
     direction: "Direction | None" = None,
     baselines: dict[str, str] | None = None,
+    *,
+    save: bool = False,
 ) -> None:
     """Compare the runs of a study on the terminal; see :func:`lightning_tx.studies.reporting.report_on`."""
     from lightning_tx.cli.render_report import to_rich
-    from lightning_tx.studies.reporting import report_on
+    from lightning_tx.studies.reporting import is_own, report_on
 
-    report = report_on(study, metric, direction, baselines)
+    report = report_on(study, metric, direction, baselines, save=save)
     out.print("", to_rich(report), sep="\n")
-    out.print(f"\nReport: {_shown(study)}", markup=False, soft_wrap=True)
+    kept = f"Report: {_shown(study)}" if save or is_own(metric, baselines) else "Not kept; --save keeps it."
+    out.print(f"\n{kept}", markup=False, soft_wrap=True)
     out.print(f"All runs in the MLflow UI: {_command()} ui{_options(study)}", markup=False, soft_wrap=True)
 
 

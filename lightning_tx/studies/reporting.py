@@ -37,16 +37,21 @@ def report_on(
     metric: str | None = None,
     direction: Direction | None = None,
     baselines: Mapping[str, str] | None = None,
+    *,
+    save: bool = False,
 ) -> Report:
-    """Compare the runs of a study, and keep the report as ``report.md`` and two CSV files among its artifacts.
+    """Compare the runs of a study.
 
-    A report that sees more seeds than those before it is counted: what it finds is judged accordingly.
+    The report on the primary measure is the study's own: it is kept as ``report.md`` and two CSV files among its
+    artifacts. One on another metric or other baselines leaves that as it is, unless it is to take its place. A report
+    that sees more seeds than those before it is counted, whatever it shows: what it finds is judged accordingly.
 
     Args:
         study: the study.
         metric: what is compared; None for the task's primary measure at the end of training.
         direction: whether less or more of it is better; None where it is known.
         baselines: by factor, the level that the others are compared with; the first for factors left out.
+        save: whether it is kept as the study's own, whatever is compared.
 
     Raises:
         ConfigError: the study has no runs, no run has the metric, it is not known which way it is good, or a baseline
@@ -68,9 +73,15 @@ def report_on(
         may_switch=metric is None,
     )
     study.add_look(report.num_seeds)
-    for name, text in {names.REPORT_FILE: to_markdown(report), **to_csv(report)}.items():
-        study.log_text(name, text)
+    if save or is_own(metric, baselines):
+        for name, text in {names.REPORT_FILE: to_markdown(report), **to_csv(report)}.items():
+            study.log_text(name, text)
     return report
+
+
+def is_own(metric: str | None, baselines: Mapping[str, str] | None) -> bool:
+    """Whether a report is what a study says of itself: on its primary measure, against the baselines as asked for."""
+    return metric is None and not baselines
 
 
 def table_of(study: Study) -> pd.DataFrame:

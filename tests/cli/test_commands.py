@@ -11,6 +11,7 @@ from lightning_tx.cli.completion import SCRIPTS, candidates
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
+from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
 from tests.tiny import tiny_config
 
@@ -166,3 +167,19 @@ def test_runs_shows_the_newest_and_says_how_many_there_are(studied, capsys, monk
     assert runs[-1].run_id[:8] in out and runs[0].run_id[:8] not in out and "1 earlier runs: --all" in out
     assert main(["runs", "--all", "--root", str(root)]) == 0
     assert runs[0].run_id[:8] in capsys.readouterr().out
+
+
+def test_a_report_on_something_else_leaves_the_study_s_own(studied, capsys) -> None:
+    root, _ = studied
+    store = Store.open(root)
+    (study,) = store.studies()
+    kept = store.artifact_path(study.run_id, "report.md")
+    assert main(["report", "--root", str(root)]) == 0
+    own = kept.read_text()
+    for view in (["--metric", "train/loss"], ["--baseline", "positions=rope"]):
+        assert main(["report", *view, "--root", str(root)]) == 0
+        assert "Not kept; --save keeps it." in capsys.readouterr().out and kept.read_text() == own
+    assert main(["report", "--metric", "train/loss", "--save", "--root", str(root)]) == 0
+    assert "train/loss" in kept.read_text()
+    assert main(["report", "--root", str(root)]) == 0
+    assert kept.read_text() == own
