@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 
 from lightning_tx.cli import sweeper
 from lightning_tx.cli.compose import (
+    composed,
     composes,
-    configured,
     line_of,
     plain,
     refuse,
@@ -88,13 +88,18 @@ def read_request(
     with understood(overrides, config_dirs) as parsed:
         refuse_choices(parsed)
         refuse(_swept_settings(parsed))
-        base = configured([override for override in parsed if not override.is_sweep_override()])
+        fixed = [override for override in parsed if not override.is_sweep_override()]
+        base = composed([line_of(override) for override in fixed if composes(override)])
+        values = [override for override in fixed if not composes(override)]
         if not multirun and str(base.hydra.mode) != "RunMode.MULTIRUN":
             refuse(several_values(parsed))
+            set_values(base, values)
             lines = [line_of(override) for override in parsed]
             return Request((_job(lines, base, base.hydra.runtime.choices, values_of),), False, ())
         if base.hydra.sweeper.get("_target_") != sweeper.NAME:
             raise ConfigError("hydra/sweeper: only rows is supported; all jobs are listed and checked beforehand.")
+        # What is deleted may be part of a choice that varies.
+        set_values(base, [override for override in values if not override.is_delete()])
         given = _params(base.hydra.sweeper.params)
         return _multirun(parse([*given, *overrides]) if given else parsed, design)
 
