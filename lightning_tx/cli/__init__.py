@@ -29,7 +29,10 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 1 where something failed, 2 where what was asked for cannot be done."""
+    """Run a command; returns the exit code: 0, 1 where something failed, 2 where what was asked for cannot be done.
+
+    An error that nobody expected is told in a line; with ``LTX_DEBUG=1`` in the environment it is raised.
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if arguments[:1] == ["train"]:
@@ -48,6 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader, such as ``head``, has seen enough; what is still buffered has nowhere to go.
         sys.stdout = None
         return 0
+    except Exception as error:
+        from lightning_tx.cli import unexpected
+
+        if unexpected.wants_frames():
+            raise
+        print(f"error: {unexpected.told(error)}", file=sys.stderr)
+        return 1
 
 
 def _parser(wanted: Sequence[str]) -> argparse.ArgumentParser:

@@ -11,21 +11,24 @@ from typing import Any
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
+from lightning_tx.cli.experiments import EXPERIMENT, refuse_unread
+from lightning_tx.cli.grammar import is_choice, parse
+from lightning_tx.cli.plugins import VARIABLE as PLUGINS
 from lightning_tx.cli.plugins import plugins_of
 from lightning_tx.cli.search_path import CONFIG_GROUPS, PluginConfigs, joined
+from lightning_tx.cli.translation import translated
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.core.package import conf_dir
 from lightning_tx.groups import GROUPS
 
 CONFIG = "config"
 HYDRA_VERSION = "1.3"
+#: The variable with the folder of everything that runs write.
+ROOT = "LTX_ROOT"
 
 
 def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -37,9 +40,11 @@ def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
         ConfigError: an override is not understood, or names a choice that does not exist.
     """
     with understood(overrides) as parsed:
-        refuse(choice_problems(parsed))
+        refuse_choices(parsed)
         refuse(several_values(parsed))
-        return plain(configured(parsed))
+        config = configured(parsed)
+        refuse_unread(config, config.hydra.runtime.choices)
+        return plain(config)
 
 
 @contextmanager
@@ -51,17 +56,6 @@ def understood(overrides: Sequence[str], config_dirs: Sequence[str] = ()) -> Ite
     """
     with plugins_of(overrides), joined([Path(folder) for folder in config_dirs]), hydra_session():
         yield parse(overrides)
-
-
-def parse(lines: Sequence[str]) -> list[Override]:
-    """Lines of Hydra's language, parsed; a session must be open.
-
-    Raises:
-        ConfigError: one cannot be understood.
-    """
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    with translated():
-        return parser.parse_overrides(list(lines))
 
 
 def configured(overrides: Sequence[Override]) -> DictConfig:
@@ -78,9 +72,8 @@ def composed(lines: Sequence[str]) -> DictConfig:
 
 
 def composes(override: Override) -> bool:
-    """Whether an override has a say in what is composed: a choice, or one of Hydra's own settings."""
-    key = override.key_or_group
-    return key in CONFIG_GROUPS or "/" in key or key.partition(".")[0] == "hydra"
+    """Whether an override has a say in what is composed."""
+    return is_choice(override.key_or_group)
 
 
 def set_values(config: DictConfig, overrides: Iterable[Override]) -> None:
@@ -135,21 +128,40 @@ def several_values(overrides: Iterable[Override]) -> list[str]:
     ]
 
 
-def choice_problems(parsed: Iterable[Override]) -> list[str]:
-    """Choices that do not exist, of every override."""
-    problems = []
+class UnknownChoices(ConfigError):
+    """Choices that do not exist.
+
+    Args:
+        problems: by group.
+    """
+
+    def __init__(self, problems: dict[str, list[str]]) -> None:
+        super().__init__([problem for each in problems.values() for problem in each])
+        self.groups = tuple(problems)
+
+
+def refuse_choices(parsed: Iterable[Override]) -> None:
+    """Refuse choices that do not exist; a session must be open.
+
+    Raises:
+        UnknownChoices: with those of every override.
+    """
+    problems: dict[str, list[str]] = {}
     for override in parsed:
         if override.key_or_group not in CONFIG_GROUPS or override.is_delete():
             continue
         known = labels_in(override.key_or_group)
         values = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
-        problems += [
+        wrong = [
             f"{override.key_or_group}: there is no choice {value!r}.{nearest(str(value), known)} "
             f"Choices: {choices(known)}."
             for value in values
             if value is not None and value not in known
         ]
-    return problems
+        if wrong:
+            problems.setdefault(override.key_or_group, []).extend(wrong)
+    if problems:
+        raise UnknownChoices(problems)
 
 
 def values_of(group: str, label: str) -> dict[str, Any]:
@@ -170,8 +182,11 @@ def plain(config: DictConfig, contents: Callable[[str, str], dict[str, Any]] = v
     Args:
         config: as Hydra composes it.
         contents: looks up the content of a choice's file, by group and label.
+
+    Raises:
+        ConfigError: a value cannot be resolved.
     """
-    own = [str(key) for key in config if key not in ("hydra", "experiment")]
+    own = [str(key) for key in config if key not in ("hydra", EXPERIMENT)]
     with translated():
         config = OmegaConf.masked_copy(config, own) if len(own) < len(config) else config
         values = OmegaConf.to_container(config, resolve=True)
@@ -195,7 +210,15 @@ def hydra_session() -> Iterator[None]:
 
 
 def prepare() -> None:
-    """Tell Hydra what it must know before it composes: a name for this launch, and the configs of installed plugins."""
+    """Tell Hydra what it must know before it composes: a name for this launch, and the configs of installed plugins.
+
+    Raises:
+        ConfigError: a variable of the environment is set to nothing that can be used.
+    """
+    if os.environ.get(ROOT) == "":
+        raise ConfigError(f"{ROOT}: it is set, but empty; set it to the folder for what runs write, or unset it.")
+    if not os.environ.get(PLUGINS, "[]").strip():
+        del os.environ[PLUGINS]  # the config takes it as it is
     # Two sweeps started within a second must not share a folder; a launcher's workers inherit the environment.
     os.environ.setdefault("LTX_LAUNCH", secrets.token_hex(3))
     Plugins.instance().register(PluginConfigs)
@@ -212,7 +235,8 @@ def component_of(group: str, label: str) -> str:
     path = f"{group}/{label}"
     sources = GlobalHydra.instance().config_loader().get_sources()
     file = next(source for source in sources if source.available() and source.is_config(path))
-    own = OmegaConf.select(file.load_config(path).config, "name")
+    with translated():
+        own = OmegaConf.select(file.load_config(path).config, "name")
     return str(own if own is not None else values_of(group, label)["name"])
 
 
@@ -223,25 +247,3 @@ def _expanded(override: Any, contents: Callable[[str, str], dict[str, Any]]) -> 
         key: copy.deepcopy(contents(str(key), value)) if key in GROUPS and isinstance(value, str) else value
         for key, value in override.items()
     }
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn what Hydra and OmegaConf raise into a ``ConfigError``."""
-    try:
-        yield
-    except MissingConfigException as error:
-        group, _, label = (error.missing_cfg_file or "").rpartition("/")
-        options = error.options or []
-        if not options:
-            raise ConfigError(_one_line(error)) from error
-        raise ConfigError(
-            f"{group}: there is no choice {label!r}.{nearest(label, options)} Choices: {choices(options)}."
-        ) from error
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error, error.__cause__)) from error
-
-
-def _one_line(*errors: BaseException | None) -> str:
-    lines = [line.strip() for error in errors if error for line in str(error).splitlines()]
-    return " ".join(dict.fromkeys(line for line in lines if line))

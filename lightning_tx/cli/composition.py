@@ -15,7 +15,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from lightning_tx.cli.compose import CONFIG, composed, translated
+from lightning_tx.cli.compose import CONFIG, composed
+from lightning_tx.cli.translation import translated
 
 #: Overrides that choose, in the order of the command line; those that a sweep varies stand at the same places in all.
 Lines = tuple[str, ...]

@@ -44,7 +44,7 @@ def listed(words: Sequence[str]) -> list[str]:
     from lightning_tx.core.errors import ConfigError
 
     lines = [word for word in words if is_listing(word)]
-    if not lines and os.environ.get(VARIABLE):
+    if not lines and os.environ.get(VARIABLE, "").strip():
         lines = [f"{KEY}={os.environ[VARIABLE]}"]
     if not lines:
         return []

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
@@ -10,19 +11,20 @@ from omegaconf import DictConfig
 
 from lightning_tx.cli import sweeper
 from lightning_tx.cli.compose import (
-    choice_problems,
+    composed,
     composes,
-    configured,
     line_of,
-    parse,
     plain,
     refuse,
+    refuse_choices,
     set_values,
     several_values,
     understood,
     values_of,
 )
 from lightning_tx.cli.composition import Compositions
+from lightning_tx.cli.experiments import refuse_unread
+from lightning_tx.cli.grammar import parse
 from lightning_tx.cli.plugins import KEY as PLUGINS
 from lightning_tx.cli.search_path import CONFIG_GROUPS
 from lightning_tx.core.errors import ConfigError
@@ -82,21 +84,46 @@ def read_request(
     Raises:
         ConfigError: with the problem of each job that cannot be composed, or of each plugin file.
     """
+    refuse([f"--config-dir: '{folder}' is no folder." for folder in config_dirs if not Path(folder).is_dir()])
     with understood(overrides, config_dirs) as parsed:
-        refuse(choice_problems(parsed))
-        base = configured([override for override in parsed if not override.is_sweep_override()])
+        refuse_choices(parsed)
+        refuse(_swept_settings(parsed))
+        fixed = [override for override in parsed if not override.is_sweep_override()]
+        base = composed([line_of(override) for override in fixed if composes(override)])
+        values = [override for override in fixed if not composes(override)]
         if not multirun and str(base.hydra.mode) != "RunMode.MULTIRUN":
             refuse(several_values(parsed))
+            set_values(base, values)
             lines = [line_of(override) for override in parsed]
             return Request((_job(lines, base, base.hydra.runtime.choices, values_of),), False, ())
         if base.hydra.sweeper.get("_target_") != sweeper.NAME:
             raise ConfigError("hydra/sweeper: only rows is supported; all jobs are listed and checked beforehand.")
-        given = [f"{key}={value}" for key, value in (base.hydra.sweeper.params or {}).items()]
+        # What is deleted may be part of a choice that varies.
+        set_values(base, [override for override in values if not override.is_delete()])
+        given = _params(base.hydra.sweeper.params)
         return _multirun(parse([*given, *overrides]) if given else parsed, design)
 
 
+def _swept_settings(parsed: Iterable[Override]) -> list[str]:
+    return [
+        f"{override.get_key_element()}: settings of Hydra have one value each; write several as one text: "
+        f"'{override.get_key_element()}=\"{override.get_value_string()}\"'."
+        for override in parsed
+        if override.is_sweep_override() and override.key_or_group.startswith("hydra.")
+    ]
+
+
+def _params(params: Any) -> list[str]:
+    """What an experiment sweeps, as on the command line."""
+    if params is None:
+        return []
+    if not isinstance(params, DictConfig):
+        raise ConfigError(f"hydra.sweeper.params: {params!r} is not a mapping of keys to values, as {{seed: '0,1'}}.")
+    return [f"{key}={value}" for key, value in params.items()]
+
+
 def _multirun(parsed: Sequence[Override], design: str) -> Request:
-    refuse(choice_problems(parsed))
+    refuse_choices(parsed)
     last = {override.get_key_element(): override for override in parsed}
     levels = {key: _levels(override) for key, override in last.items()}
     swept = tuple(key for key, override in last.items() if override.is_sweep_override())
@@ -146,6 +173,7 @@ def _job(
     contents: Callable[[str, str], dict[str, Any]],
 ) -> Job:
     lines = tuple(line for line in overrides if not line.lstrip("+~").startswith("hydra"))
+    refuse_unread(config, chosen)
     return Job(lines, plain(config, contents), _labels(chosen, lines))
 
 

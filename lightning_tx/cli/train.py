@@ -1,6 +1,7 @@
 """``ltx train``: everything is checked, then Hydra runs the jobs, then the study is reported."""
 
 import hashlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
-from lightning_tx.cli.compose import CONFIG, HYDRA_VERSION, prepare
+from lightning_tx.cli.compose import CONFIG, HYDRA_VERSION, UnknownChoices, prepare
 from lightning_tx.cli.console import console
 from lightning_tx.cli.flags import Flags
+from lightning_tx.cli.grammar import forced, parse
 from lightning_tx.cli.imports import bulk_imports, import_torchmetrics
 from lightning_tx.cli.plugins import plugins_of
 from lightning_tx.cli.request import Request, read_request
+from lightning_tx.cli.translation import translated
 from lightning_tx.cli.worker import Worker, silence, title_of
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.package import conf_dir
@@ -33,9 +36,10 @@ def run(arguments: Sequence[str]) -> int:
     prepare()
     flags = Flags.parse(arguments)
     if flags.only_shows and not flags.multirun:
+        parse(flags.overrides)
         _hydra(flags.arguments, _refuse)
         return 0
-    request = read_request(flags.overrides, multirun=flags.multirun, config_dirs=flags.config_dirs)
+    request = _read(flags)
     if flags.only_shows:
         of_hydra = [override for override in flags.overrides if override.startswith("hydra")]
         _hydra([*flags.options, *of_hydra, *request.jobs[0].overrides], _refuse)
@@ -50,7 +54,31 @@ def run(arguments: Sequence[str]) -> int:
     asked = _asked(request, configs)
     check_with_data(asked)
     _print_notes(asked)
-    return (_sweep if request.is_sweep else _single)(flags.arguments, request, asked)
+    return (_sweep if request.is_sweep else _single)(flags, request, asked)
+
+
+def _read(flags: Flags) -> Request:
+    """The request; where choices do not exist, what is wrong besides them is said with them."""
+    try:
+        return read_request(flags.overrides, multirun=flags.multirun, config_dirs=flags.config_dirs)
+    except UnknownChoices as error:
+        raise ConfigError([*error.problems, *_problems_besides(error.groups, flags)]) from error
+
+
+def _problems_besides(groups: Sequence[str], flags: Flags) -> list[str]:
+    """What is wrong with a command line besides the choices of some groups, which are left at their defaults."""
+    rest = [line for line in flags.overrides if line.lstrip("+~").partition("=")[0].partition(".")[0] not in groups]
+    try:
+        _checked(read_request(rest, multirun=flags.multirun, config_dirs=flags.config_dirs))
+    except ConfigError as error:
+        # Nobody asked for these defaults: what they do not go with is no problem.
+        told = tuple(f"{group}{mark}" for group in groups for mark in (":", "."))
+        return [
+            problem
+            for problem in error.problems
+            if not problem.startswith(told) and not any(f"{group}=" in problem for group in groups)
+        ]
+    return []
 
 
 def _print_notes(asked: "Sequence[Asked]") -> None:
@@ -108,18 +136,18 @@ def _asked(request: Request, configs: "Sequence[RunConfig]") -> "list[Asked]":
     ]
 
 
-def _single(arguments: Sequence[str], request: Request, asked: "Sequence[Asked]") -> int:
+def _single(flags: Flags, request: Request, asked: "Sequence[Asked]") -> int:
     from lightning_tx.studies.sweep import open_study
 
     config = asked[0].config
     if config.study:
         open_study(config.study, asked, overrides=request.jobs[0].overrides, margin=config.margin)
     worker = Worker(request, [config])
-    _hydra(arguments, worker)
+    _hydra([*flags.options, *map(forced, flags.overrides)], worker)
     return 1 if worker.failures else 0
 
 
-def _sweep(arguments: Sequence[str], request: Request, asked: "Sequence[Asked]") -> int:
+def _sweep(flags: Flags, request: Request, asked: "Sequence[Asked]") -> int:
     from lightning_tx.cli.report import print_report
     from lightning_tx.runs.facts import settle_precision
     from lightning_tx.studies.sweep import open_study
@@ -127,8 +155,7 @@ def _sweep(arguments: Sequence[str], request: Request, asked: "Sequence[Asked]")
 
     name = request.jobs[0].config["study"] or _study_name(request)
     configs = [each.config for each in asked]
-    overrides = [argument for argument in arguments if "=" in argument]
-    study = open_study(name, asked, overrides=overrides, margin=configs[0].margin)
+    study = open_study(name, asked, overrides=flags.overrides, margin=configs[0].margin)
     out = console()
     out.print(f"Study [bold]{name}[/]: {len(request.jobs)} runs over {', '.join(request.swept)}.")
     settled = settle_precision(study, configs)
@@ -138,7 +165,7 @@ def _sweep(arguments: Sequence[str], request: Request, asked: "Sequence[Asked]")
     try:
         with Interrupts():
             named = [replace(config, study=name, raw={**config.raw, "study": name}) for config in configs]
-            _hydra(arguments, Worker(_named(request, name), named))
+            _hydra([*flags.options, *_planned(flags.overrides)], Worker(_named(request, name), named))
     except Interrupted:
         study.finish("KILLED")
         out.print("\nInterrupted. The same command goes on where it stopped.")
@@ -150,6 +177,14 @@ def _sweep(arguments: Sequence[str], request: Request, asked: "Sequence[Asked]")
     if missing:
         out.print(f"[red]{len(missing)} of {len(asked)} runs did not finish.[/] The same command tries them again.")
     return 1 if missing else 0
+
+
+def _planned(overrides: Sequence[str]) -> list[str]:
+    """The overrides from which Hydra composes the plan of a sweep, of which no job is made.
+
+    What is deleted may be part of a choice that varies, and is then not in the plan.
+    """
+    return [forced(line) for line in overrides if not line.startswith("~")]
 
 
 def _study_name(request: Request) -> str:
@@ -182,7 +217,8 @@ def _mention_duplicates(asked: "Sequence[Asked]", out: Any) -> None:
 
 def _hydra(arguments: Sequence[str], task: Any) -> None:
     sys.argv = ["ltx train", *arguments]
-    with plugins_of(arguments, load=False):
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints errors itself and leaves
+    with plugins_of(arguments, load=False), translated():
         hydra.main(version_base=HYDRA_VERSION, config_path=str(conf_dir()), config_name=CONFIG)(task)()
 
 

@@ -10,7 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.markup import escape
 
+from lightning_tx.cli import unexpected
 from lightning_tx.cli.console import console
+from lightning_tx.cli.grammar import forced
 from lightning_tx.cli.imports import bulk_imports
 from lightning_tx.cli.request import Job, Request
 from lightning_tx.cli.search_path import CONFIG_GROUPS
@@ -44,8 +46,8 @@ class Worker:
 
     @property
     def launched(self) -> list[tuple[str, ...]]:
-        """The overrides of each job, by its number."""
-        return [job.overrides for job in self.request.jobs]
+        """The overrides of each job, by its number, as Hydra takes them whatever a config file leaves out."""
+        return [tuple(map(forced, job.overrides)) for job in self.request.jobs]
 
     def __call__(self, hydra_config: DictConfig) -> float:
         """Train the job that Hydra has come to; returns its primary metric, not a number if it failed."""
@@ -125,13 +127,14 @@ def _run_name(job: Job, swept: Sequence[str]) -> str:
 
 
 def _print_failure(error: Exception, out: Any) -> None:
-    reason = str(error) if isinstance(error, LtxError) else f"{type(error).__name__}: {error}"
-    out.print(f"  [red]failed[/]: {escape(reason)}")
-    if not isinstance(error, LtxError):
-        frames = traceback.extract_tb(error.__traceback__)
-        out.print(
-            f"  at {frames[-1].filename}:{frames[-1].lineno}; the whole traceback is the run's {names.TRACEBACK_FILE}"
-        )
+    if isinstance(error, LtxError):
+        out.print(f"  [red]failed[/]: {escape(str(error))}")
+        return
+    out.print(f"  [red]failed[/]: {escape(unexpected.told(error))}", soft_wrap=True)
+    for note in getattr(error, "__notes__", ()):
+        out.print(f"  {note}", markup=False, soft_wrap=True)
+    if unexpected.wants_frames():
+        out.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
 
 
 def silence() -> None:

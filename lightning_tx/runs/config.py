@@ -13,7 +13,7 @@ from typing import Any, Self
 from lightning_tx.core.errors import ConfigError, choices, naming, nearest
 from lightning_tx.core.group import Choice, Group
 from lightning_tx.core.margin import Margin
-from lightning_tx.core.schema import checked
+from lightning_tx.core.schema import checked, schema
 from lightning_tx.data.base import DATA, Data
 from lightning_tx.decoding.base import DECODING, Decoding
 from lightning_tx.groups import GROUPS
@@ -176,7 +176,11 @@ def schedule_of(schedule: Choice[Schedule], optimizer: Choice[Any], max_steps: i
 def _parsed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Each part by itself, by the names of the attributes of :class:`RunConfig`; and the problems of the others."""
     known = {*GROUPS, "trainer", "tracking", *VALUES}
-    problems = [f"{key}: unknown key.{nearest(key, known)} Keys: {choices(known)}." for key in raw if key not in known]
+    problems = [
+        f"{key}: unknown key.{_homes(key, raw) or nearest(key, known)} Keys: {choices(known)}."
+        for key in raw
+        if key not in known
+    ]
     problems += [f"{key}: missing; set it as {key}=VALUE." for key in _missing(raw)]
     parts: dict[str, Any] = {}
 
@@ -194,6 +198,18 @@ def _parsed(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         problems += wrong
     parts["values"], wrong = checked(Values, {key: raw[key] for key in VALUES if key in raw}, "")
     return parts, [*problems, *wrong]
+
+
+def _homes(key: str, raw: Mapping[str, Any]) -> str:
+    """A suggestion where an unknown key is an option of what was chosen, or else of what could be; or nothing."""
+    homes = [name for name, values in raw.items() if isinstance(values, Mapping) and key in values and key != "name"]
+    if not homes:
+        homes = [name for name, group in GROUPS.items() if key in _options(group)]
+    return f" Did you mean {' or '.join(repr(f'{name}.{key}') for name in homes)}?" if homes else ""
+
+
+def _options(group: Group[Any]) -> set[str]:
+    return {option for name in group.names() for option in schema(group.get(name)).model_fields}
 
 
 def _choice(group: Group[Any], raw: Mapping[str, Any]) -> Choice[Any]:

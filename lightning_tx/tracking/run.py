@@ -279,6 +279,8 @@ class TrackedRun:
             self.store.set_tags(self.run_id, {names.REASON: outcome.reason})
         if outcome.traceback:
             self.store.log_text(self.run_id, names.TRACEBACK_FILE, outcome.traceback)
+            if error is not None:
+                error.add_note(f"The whole traceback is the run's {names.TRACEBACK_FILE}.")
         self.store.end_run(self.run_id, outcome.status)
         if failure is not None:
             raise failure

@@ -139,6 +139,16 @@ def test_the_environment_lists_files_for_every_command(ltx: Ltx, monkeypatch) ->
     assert compose(["plugins=[]"])["plugins"] == []
 
 
+def test_an_experiment_beside_a_file_says_that_it_sets_the_whole_config(ltx: Ltx, own) -> None:
+    experiment = own / "conf" / "experiment" / "mine.yaml"
+    experiment.parent.mkdir(parents=True)
+    experiment.write_text("model: {num_layers: 3}\n")
+    for command in (["show", "model"], ["train"], ["train", "-m", "seed=0,1"]):
+        code, _, err = ltx(*command, LISTED, "experiment=mine")
+        assert code == 2 and err.startswith("error: experiment.model: nothing reads")
+        assert f"'{experiment}' must be # @package _global_" in err
+
+
 def test_components_and_show_take_a_list(ltx: Ltx) -> None:
     code, out, _ = ltx("components", "feed_forward", LISTED)
     assert code == 0 and "gated by a ReLU" in out
