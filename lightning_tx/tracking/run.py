@@ -22,7 +22,7 @@ from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.sender import MetricSender
 from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
-from lightning_tx.tracking.values import as_json, flatten, text
+from lightning_tx.tracking.values import flatten, text
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +95,7 @@ class TrackedRun:
             StoreUnavailable: the store does not answer.
         """
         self._interrupts.__enter__()
+        self.store.keep_secret(self.config)
         try:
             earlier = self._open()
             self._record(earlier)
@@ -224,7 +225,7 @@ class TrackedRun:
         # The same identity may come with other paths or devices: what the run began with stays.
         self.store.log_params(self.run_id, {**flatten(self.config), **self._ablation})
         suffix = datetime.now(UTC).strftime("-%Y%m%d-%H%M%S") if self.resumed else ""
-        files = {names.CONFIG_FILE: as_json(self.config), names.ENVIRONMENT_FILE: as_json(environment())}
+        files: dict[str, Any] = {names.CONFIG_FILE: self.config, names.ENVIRONMENT_FILE: environment()}
         state = code_state()
         if state is not None and state.dirty:
             files[names.PATCH_FILE] = state.patch
@@ -233,7 +234,8 @@ class TrackedRun:
             stem, dot, extension = file.partition(".")
             # A patch of the code that goes on says nothing about the commit that the run began with.
             beside = file in recorded or (self.resumed and file == names.PATCH_FILE)
-            self.store.log_text(self.run_id, f"{stem}{suffix}{dot}{extension}" if beside else file, content)
+            write = self.store.log_text if isinstance(content, str) else self.store.log_json
+            write(self.run_id, f"{stem}{suffix}{dot}{extension}" if beside else file, content)
 
     def _take_up(self, earlier: RunRecord) -> None:
         tags = {names.HOST: socket.gethostname(), names.RESUMED: str(int(earlier.tags.get(names.RESUMED, "0")) + 1)}
@@ -278,7 +280,7 @@ class TrackedRun:
         if outcome.reason:
             self.store.set_tags(self.run_id, {names.REASON: outcome.reason})
         if outcome.traceback:
-            self.store.log_text(self.run_id, names.TRACEBACK_FILE, outcome.traceback)
+            self.store.log_message(self.run_id, names.TRACEBACK_FILE, outcome.traceback)
             if error is not None:
                 error.add_note(f"The whole traceback is the run's {names.TRACEBACK_FILE}.")
         self.store.end_run(self.run_id, outcome.status)

@@ -1,6 +1,7 @@
 """The store: one experiment of an MLflow database or server, and the folder of the runs' own files beside it."""
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
 from lightning_tx.tracking.experiment import get_experiment, lock_of, open_experiment
 from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.tracking.records import RunRecord, record_of, restored
+from lightning_tx.tracking.redaction import redact, redact_file, redact_text, secrets_in, secrets_of
 from lightning_tx.tracking.search import search
 from lightning_tx.tracking.values import (
     MAX_TAG,
@@ -31,13 +33,16 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _DEFAULTS = TrackingOptions()
+#: Tags by which runs are found again: they stay as they are.
+_LOOKED_UP = frozenset({names.KIND, names.STUDY, names.IDENTITY, names.PARENT})
 
 
 class Store:
     """Reads and writes runs through one ``MlflowClient``; never MLflow's fluent functions and their global run.
 
     Opened by ``Store.open`` to write and by ``Store.get`` to read. Every method raises ``StoreUnavailable`` when the
-    store does not answer and ``TrackingError`` when it refuses.
+    store does not answer and ``TrackingError`` when it refuses. What is written holds ``***`` in place of secrets
+    (:mod:`lightning_tx.tracking.redaction`); only whole files (``log_file``) are copied as they are.
 
     Attributes:
         client: MLflow's client.
@@ -53,6 +58,7 @@ class Store:
         self.root = root
         self.experiment_id = experiment_id
         self.options = options
+        self._secrets = secrets_of(os.environ) | secrets_in(self.uri)
 
     @classmethod
     def open(cls, root: Path, options: TrackingOptions = _DEFAULTS) -> "Store":
@@ -83,6 +89,10 @@ class Store:
         """
         client, experiment_id = get_experiment(root.absolute(), options)
         return cls(client, root.absolute(), experiment_id, options)
+
+    def keep_secret(self, config: Mapping[str, Any]) -> None:
+        """Leave the secrets of a config out of everything that is written from now on, messages of errors too."""
+        self._secrets |= secrets_in(config)
 
     def lock(self) -> AbstractContextManager[None]:
         """The lock around "look whether it exists, else create it", between all processes that share the store."""
@@ -186,9 +196,9 @@ class Store:
 
     def create_run(self, name: str, tags: Mapping[str, str]) -> str:
         """Create a run with the status RUNNING; returns its id."""
-        fitted = {key: cut(value, MAX_TAG) for key, value in tags.items()}
+        fitted, shown = self._fit_tags(tags), redact_text(name, self._secrets)
         with translated(self.uri):
-            return self.client.create_run(self.experiment_id, run_name=name, tags=fitted).info.run_id
+            return self.client.create_run(self.experiment_id, run_name=shown, tags=fitted).info.run_id
 
     def reopen_run(self, run_id: str) -> None:
         """Set a run's status to RUNNING again."""
@@ -204,7 +214,7 @@ class Store:
         """Set tags, over those of the same name; a value beyond MLflow's 8,000 characters is cut."""
         from mlflow.entities import RunTag
 
-        fitted = [RunTag(key, cut(value, MAX_TAG)) for key, value in tags.items()]
+        fitted = [RunTag(key, value) for key, value in self._fit_tags(tags).items()]
         with translated(self.uri):
             for batch in batches(fitted, PARAMS_PER_CALL):
                 self.client.log_batch(run_id, tags=batch, synchronous=True)
@@ -227,7 +237,7 @@ class Store:
         """
         from mlflow.entities import Param
 
-        fitted = fit_params(params)
+        fitted = fit_params(redact(params, self._secrets))
         with translated(self.uri):
             recorded = self.client.get_run(run_id).data.params
             missing = [Param(key, value) for key, value in fitted.items() if key not in recorded]
@@ -253,7 +263,7 @@ class Store:
     def log_text(self, run_id: str, name: str, text: str) -> None:
         """Write an artifact. ``name`` may contain folders."""
         with translated(self.uri):
-            self.client.log_text(run_id, text, name)
+            self.client.log_text(run_id, redact_file(name, text, self._secrets), name)
 
     def log_content(self, run_id: str, name: str, content: str | bytes) -> None:
         """Write text, or bytes as they are, as the artifact ``name``, which may contain folders."""
@@ -267,7 +277,7 @@ class Store:
 
     def log_json(self, run_id: str, name: str, content: Any) -> None:
         """Write plain values as a JSON artifact."""
-        self.log_text(run_id, name, as_json(content))
+        self.log_text(run_id, name, as_json(redact(content, self._secrets)))
 
     def log_file(self, run_id: str, path: Path, name: str) -> None:
         """Copy a file to the artifact ``name``, which may contain folders."""
@@ -276,3 +286,11 @@ class Store:
             if path.name != file_name:  # MLflow keeps the name that a file has
                 path = Path(shutil.copyfile(path, Path(scratch, file_name)))
             self.client.log_artifact(run_id, str(path), folder or None)
+
+    def log_message(self, run_id: str, name: str, text: str) -> None:
+        """Write what a program says, such as a traceback, as an artifact: ``password=...`` is a secret there."""
+        self.log_text(run_id, name, redact_text(text, self._secrets))
+
+    def _fit_tags(self, tags: Mapping[str, str]) -> dict[str, str]:
+        kept = {key: value for key, value in tags.items() if key in _LOOKED_UP}
+        return {key: cut(value, MAX_TAG) for key, value in (redact(tags, self._secrets) | kept).items()}
