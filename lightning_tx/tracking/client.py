@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from lightning_tx.tracking import sqlite
 from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
+from lightning_tx.tracking.redaction import redact_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,6 +62,8 @@ def configure(*, timeout_seconds: int, max_retries: int) -> None:
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     # Left behind by another tool, it would put our runs below a run of that tool.
     os.environ.pop("MLFLOW_RUN_ID", None)
+    # It prints the traceback of each error of a database that it raises as well.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def connect(uri: str) -> "MlflowClient":
@@ -99,13 +103,22 @@ def translated(uri: str) -> Iterator[None]:
         TrackingError: the store refuses the request.
     """
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
+    database = sqlite.path_of(uri)
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, sqlite3.Error, SQLAlchemyError) as error:
+        plain = None if database is None else sqlite.advice(database, str(error))
+        if plain is not None:
+            raise StoreUnavailable(plain) from error
+        if not isinstance(error, MlflowException):
+            raise StoreUnavailable(
+                f"The tracking store {public(uri)} cannot be used: {type(error).__name__}: {redact_text(str(error))}"
+            ) from error
         kind = TrackingError if error.error_code in _REFUSALS else StoreUnavailable
-        raise kind(f"The tracking store {public(uri)} answers: {error}") from error
-    except (sqlite3.Error, OSError) as error:
+        raise kind(f"The tracking store {public(uri)} answers: {redact_text(str(error))}") from error
+    except OSError as error:
         raise StoreUnavailable(
             f"The tracking store {public(uri)} cannot be used: {type(error).__name__}: {error}"
         ) from error
@@ -130,4 +143,4 @@ def quiet() -> Iterator[None]:
 def public(uri: str) -> str:
     """The uri without user and password, for a message."""
     user = urlsplit(uri).netloc.rpartition("@")[0]
-    return uri.replace(f"{user}@", "", 1) if user else uri
+    return redact_text(uri.replace(f"{user}@", "", 1) if user else uri)

@@ -42,7 +42,7 @@ def open_experiment(root: Path, options: TrackingOptions) -> "tuple[MlflowClient
     except OSError as error:
         raise ConfigError(f"root: {str(root)!r} cannot be used as the run folder: {error}.") from error
     uri, name = options.uri_for(root), options.experiment_name
-    with _connected(uri, options, lock_of(uri, root)) as client:
+    with _connected(uri, options, lock_of(uri, root), writes=True) as client:
         database = sqlite.path_of(uri)
         if database is not None:
             sqlite.write_ahead(database)
@@ -64,7 +64,7 @@ def get_experiment(root: Path, options: TrackingOptions) -> "tuple[MlflowClient,
     uri, name = options.uri_for(root), options.experiment_name
     database = sqlite.path_of(uri)
     _require(database, root)
-    with _connected(uri, options, nullcontext() if database is None else lock_of(uri, root)) as client:
+    with _connected(uri, options, nullcontext() if database is None else lock_of(uri, root), writes=False) as client:
         experiment = client.get_experiment_by_name(name)
         if experiment is not None:
             return client, _usable(experiment, uri, root)
@@ -87,10 +87,15 @@ def _require(database: Path | None, root: Path) -> None:
 
 
 @contextmanager
-def _connected(uri: str, options: TrackingOptions, lock: AbstractContextManager[None]) -> "Iterator[MlflowClient]":
+def _connected(
+    uri: str, options: TrackingOptions, lock: AbstractContextManager[None], *, writes: bool
+) -> "Iterator[MlflowClient]":
     configure(timeout_seconds=options.timeout_seconds, max_retries=options.max_retries)
     check_reachable(uri, min(options.timeout_seconds, _REACH_SECONDS))
+    database = sqlite.path_of(uri)
     with lock, quiet(), translated(uri):
+        if database is not None and database.exists():
+            sqlite.check(database, wait_seconds=options.patience_seconds, writes=writes)
         yield connect(uri)
 
 

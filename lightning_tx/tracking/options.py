@@ -16,6 +16,10 @@ from lightning_tx.tracking.client import is_known, kinds
 def _known(uri: str) -> str:
     if not is_known(uri):
         raise ValueError(f"is not a database or server of MLflow. Choices: {kinds()}")
+    if sqlite.in_memory(uri):
+        raise ValueError("is a database in memory, which ends with its process. Choices: sqlite:///FILE, or null")
+    if sqlite.path_of(uri) is not None and "?" in uri:
+        raise ValueError("has a query, which is not supported for SQLite. Leave out what follows the question mark")
     return uri
 
 

@@ -20,6 +20,20 @@ def test_other_stores_are_refused_by_name(uri):
         TrackingOptions.parse({"uri": uri})
 
 
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("sqlite:///:memory:", "is a database in memory"),
+        ("sqlite:///file::memory:?cache=shared", "is a database in memory"),
+        ("sqlite:///x.db?mode=ro", "has a query"),
+        ("sqlite:////abs/x.db?", "has a query"),
+    ],
+)
+def test_sqlite_that_is_no_plain_file_is_refused_by_name(uri, why):
+    with pytest.raises(ConfigError, match=rf"tracking\.uri: .*{why}"):
+        TrackingOptions.parse({"uri": uri})
+
+
 @pytest.mark.parametrize("uri", ["sqlite:///a.db", "postgresql+psycopg2://host/db", "https://host", "http://u:p@h:1"])
 def test_databases_and_servers_are_taken(uri):
     assert TrackingOptions.parse({"uri": uri}).uri == uri
