@@ -13,6 +13,8 @@ REDACTED = "***"
 
 #: Parts of a key that make its value a secret, whatever stands around them.
 _SECRET_WORDS = "password|passwd|passphrase|secret|credentials?|(?:api|access|private|auth)[_-]?key|authorization"
+#: Variables of every shell that look like passwords and hold the working folder.
+_FOLDERS = ("PWD", "OLDPWD")
 _SECRET_KEY = re.compile(rf"(?:^|[_.\-]|(?<=[a-z]))(?:{_SECRET_WORDS}|pwd)(?:s|[_.\-]\w*)?$", re.IGNORECASE)
 #: ``token`` is a secret too, unless it is one of a text.
 _TOKEN_KEY = re.compile(r"(?:^|[_.\-]|(?<=[a-z]))token$", re.IGNORECASE)
@@ -57,7 +59,7 @@ def secrets_in(values: Any) -> frozenset[str]:
 
 def secrets_of(environment: Mapping[str, str]) -> frozenset[str]:
     """The secrets among environment variables: by their names, or as passwords in addresses."""
-    return secrets_in(dict(environment))
+    return secrets_in({name: value for name, value in environment.items() if name not in _FOLDERS})
 
 
 def redact(values: Any, secrets: Iterable[str] = ()) -> Any:

@@ -240,15 +240,18 @@ def test_an_option_of_a_group_that_varies_can_be_fixed(root, text, tmp_path, mon
 
 
 def test_a_failure_of_a_library_takes_a_line(refused, tmp_path, monkeypatch) -> None:
-    """A database that is none, asked by several commands."""
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "mlflow.db").write_text("no database " * 100)
+    """An error that nobody foresaw, met by several commands."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise LookupError("planted")
+
+    monkeypatch.setattr("lightning_tx.tracking.store.Store.get", fail)
     for command in (["report"], ["generate", "last", "a"], ["diff", "a", "b"]):
         said = refused(*command, "--root", "runs", code=1)
-        assert said.startswith("DatabaseError: ") and "lightning_tx" in said and "LTX_DEBUG=1" in said
+        assert said.startswith("LookupError: ") and "lightning_tx" in said and "LTX_DEBUG=1" in said
         assert "\n" not in said and "traceback.txt" not in said
     monkeypatch.setenv("LTX_DEBUG", "1")
-    with pytest.raises(Exception, match="file is not a database"):
+    with pytest.raises(Exception, match="planted"):
         main(["report", "--root", "runs"])
 
 

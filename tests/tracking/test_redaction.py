@@ -178,3 +178,8 @@ def test_a_run_that_is_resumed_with_the_same_secret_differs_in_nothing(tracked, 
         with pytest.raises(Unreachable), tracked(config={"token": "abc-def-1"}):
             raise Unreachable
     assert "is kept" not in caplog.text
+
+
+def test_the_working_folder_of_a_shell_is_no_password():
+    folders = {"PWD": "/home/ada/project", "OLDPWD": "/home/ada/earlier"}
+    assert secrets_of({**folders, "DB_PWD": "hunter-22"}) == {"hunter-22"}
