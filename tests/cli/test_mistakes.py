@@ -248,7 +248,7 @@ def test_a_failure_of_a_library_takes_a_line(refused, tmp_path, monkeypatch) -> 
     monkeypatch.setattr("lightning_tx.tracking.store.Store.get", fail)
     for command in (["report"], ["generate", "last", "a"], ["diff", "a", "b"]):
         said = refused(*command, "--root", "runs", code=1)
-        assert said.startswith("LookupError: ") and "lightning_tx" in said and "LTX_DEBUG=1" in said
+        assert said.startswith("LookupError: planted (at ") and "LTX_DEBUG=1" in said
         assert "\n" not in said and "traceback.txt" not in said
     monkeypatch.setenv("LTX_DEBUG", "1")
     with pytest.raises(Exception, match="planted"):
