@@ -1,34 +1,28 @@
 """What the commands do, for Python: each function takes plain configs and names, and returns results."""
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import pandas as pd
 
-from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.measure import Direction
 from lightning_tx.decoding.base import DECODING
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.evaluation import Evaluation, SplitToScore, record
 from lightning_tx.runs.evaluation import evaluate as evaluate_run
 from lightning_tx.runs.finding import LAST, find_run
-from lightning_tx.runs.fitting import problems_with
 from lightning_tx.runs.loading import load_from
-from lightning_tx.runs.materials import cache_folder, materials_of
-from lightning_tx.runs.notes import notes_on
-from lightning_tx.runs.store import open_store
+from lightning_tx.runs.materials import cache_folder
+from lightning_tx.runs.store import open_store, recorded_at
 from lightning_tx.runs.train import train as train_run
 from lightning_tx.runs.writing import write
 from lightning_tx.studies.report import Report
 from lightning_tx.studies.reporting import LATEST, find_study, report_on, table_of
-from lightning_tx.studies.sweep import labels_of
+from lightning_tx.studies.sweep import Asked, check_with_data, labels_of, notes_of
 from lightning_tx.studies.sweep import sweep as sweep
 from lightning_tx.tracking.errors import RunFinished
-from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.tracking.records import RunRecord
-from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
 
 
@@ -67,16 +61,13 @@ def train(
     Raises:
         ConfigError: with every problem of the config; then nothing was trained and nothing recorded.
     """
-    parsed = RunConfig.parse(config)
+    parsed, labels = RunConfig.parse(config), labels_of([config])[0]
+    asked = [Asked(parsed, name, labels)]
+    check_with_data(asked)
+    for note in notes_of(asked):
+        say(f"note: {note}")
     store = open_store(parsed.raw)
     study = Study.get(store, parsed.study) if parsed.study else None
-    materials = materials_of(parsed)
-    problems = problems_with(parsed, materials)
-    if problems:
-        raise ConfigError(problems)
-    for note in notes_on(parsed, materials):
-        say(f"note: {note}")
-    labels = labels_of([config])[0]
     try:
         return train_run(parsed, name=name, labels=labels, store=store, study=study, callbacks=callbacks, say=say)
     except RunFinished as finished:
@@ -105,7 +96,7 @@ def evaluate(
     Raises:
         ConfigError: there is no such run, or what was asked for cannot be done.
     """
-    store = _store(**place)
+    store = recorded_at(**place)
     loaded = load_from(store, find_run(store, run).run_id, plugins=plugins)
     config = {**loaded.config, **(changes or {})}
     evaluation = evaluate_run(loaded, config, split, cache=cache_folder(store.root), other_data=other_data)
@@ -139,7 +130,7 @@ def generate(
     Raises:
         ConfigError: there is no such run, its model does not generate, or texts are too long.
     """
-    store = _store(**place)
+    store = recorded_at(**place)
     loaded = load_from(store, find_run(store, run).run_id, plugins=plugins)
     strategy = DECODING.create(decoding or loaded.config["decoding"])
     named = {f"texts[{index}]": text for index, text in enumerate(texts)}
@@ -169,7 +160,7 @@ def report(
     Raises:
         ConfigError: there is no such study, or what was asked for cannot be compared.
     """
-    return report_on(find_study(_store(**place), study), metric, direction, baselines, save=save)
+    return report_on(find_study(recorded_at(**place), study), metric, direction, baselines, save=save)
 
 
 def load_study(study: str = LATEST, **place: Unpack[Place]) -> pd.DataFrame:
@@ -178,9 +169,4 @@ def load_study(study: str = LATEST, **place: Unpack[Place]) -> pd.DataFrame:
     Raises:
         ConfigError: there is no such study.
     """
-    return table_of(find_study(_store(**place), study))
-
-
-def _store(**place: Unpack[Place]) -> Store:
-    root = Path(place.get("root") or os.environ.get("LTX_ROOT", "multirun"))
-    return Store.get(root, TrackingOptions.parse({key: value for key, value in place.items() if key != "root"}))
+    return table_of(find_study(recorded_at(**place), study))

@@ -164,8 +164,8 @@ def _sweep(flags: Flags, request: Request, asked: "Sequence[Asked]") -> int:
     _mention_duplicates(asked, out)
     try:
         with Interrupts():
-            named = [replace(config, study=name, raw={**config.raw, "study": name}) for config in configs]
-            _hydra([*flags.options, *_planned(flags.overrides)], Worker(_named(request, name), named))
+            named = [config.in_study(name) for config in configs]
+            _hydra([*flags.options, *_planned(flags.overrides)], Worker(_named(request, name, named), named))
     except Interrupted:
         study.finish("KILLED")
         out.print("\nInterrupted. The same command goes on where it stopped.")
@@ -197,12 +197,12 @@ def _study_name(request: Request) -> str:
     return f"{stem}-{hashlib.sha256(' '.join(lines).encode()).hexdigest()[:6]}"
 
 
-def _named(request: Request, study: str) -> Request:
-    """The request with the name of its study in every job."""
+def _named(request: Request, study: str, configs: "Sequence[RunConfig]") -> Request:
+    """The request with the name of its study in every job, whose configs have it."""
     jobs = []
-    for job in request.jobs:
+    for job, config in zip(request.jobs, configs, strict=True):
         overrides = job.overrides if job.config["study"] else (*job.overrides, f"study={study}")
-        jobs.append(replace(job, overrides=overrides, config={**job.config, "study": study}))
+        jobs.append(replace(job, overrides=overrides, config=dict(config.raw)))
     return replace(request, jobs=tuple(jobs))
 
 

@@ -7,7 +7,7 @@ from lightning_tx.model.body import Body
 from lightning_tx.model.build import build_model
 from lightning_tx.runs.config import RunConfig, schedule_of
 from lightning_tx.runs.materials import Materials, cache_folder
-from lightning_tx.task.base import Loader
+from lightning_tx.task.base import Loader, Task
 
 if TYPE_CHECKING:
     from lightning_tx.training.module import TrainingModule
@@ -47,7 +47,6 @@ def assemble(config: RunConfig, materials: Materials) -> Assembly:
     task = config.task.create()
     corpus = task.prepare(materials.splits, materials.tokenizers, cache_folder(config.root))
     model = build_model(config.model, **asdict(materials.sizes), head=task.head, seed=config.seed)
-    sizes: Any = {"max_seq_len": model.max_seq_len, "batch": options.batch}
     evaluators = {"val": task.evaluator(corpus, "validation")}
     if task.decodes or options.average:
         decoding = config.decoding.create()
@@ -67,8 +66,20 @@ def assemble(config: RunConfig, materials: Materials) -> Assembly:
     return Assembly(
         module,
         model,
+        *loaders_of(task, corpus, config),
+        {**materials.splits.skipped, **task.counts(corpus, max_seq_len=model.max_seq_len)},
+    )
+
+
+def loaders_of(task: Task, corpus: Any, config: RunConfig) -> tuple[Loader, Any, Any]:
+    """The batches to train on, to select on, and to look at once; None for those of a split that is empty.
+
+    Raises:
+        ConfigError: the data hold less than a batch, or no example that is short enough.
+    """
+    sizes: Any = {"max_seq_len": config.max_seq_len, "batch": config.trainer.batch}
+    return (
         task.train_batches(corpus, **sizes, seed=config.seed),
         task.eval_batches(corpus, "validation", **sizes),
         task.eval_batches(corpus, "test", **sizes),
-        {**materials.splits.skipped, **task.counts(corpus, max_seq_len=model.max_seq_len)},
     )

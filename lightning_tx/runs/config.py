@@ -6,7 +6,7 @@ options, ``trainer`` and ``tracking`` with options, and ``seed``, ``root``, ``st
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -110,6 +110,10 @@ class RunConfig:
                 if not built.reads(group, index)
             ),
         )
+
+    def in_study(self, name: str) -> Self:
+        """The same run as one of a study."""
+        return replace(self, study=name, raw={**self.raw, "study": name})
 
     @property
     def choices(self) -> dict[str, Choice[Any]]:

@@ -2,11 +2,10 @@
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.data.corpus import SPLIT_NAMES
 from lightning_tx.model.build import build_model
+from lightning_tx.runs.assembly import loaders_of
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.materials import Materials, cache_folder
 from lightning_tx.runs.starting import check_start
@@ -49,17 +48,14 @@ def _of_base(run_id: str, materials: Materials, store: Store) -> list[str]:
 
 
 def _of_batches(config: RunConfig, materials: Materials) -> list[str]:
-    chosen = [choice.essential() for choice in (config.data, config.tokenizer, config.task)]
-    sizes: dict[str, Any] = {"max_seq_len": config.max_seq_len, "batch": config.trainer.batch}
-    key = json.dumps([*chosen, str(config.root), config.max_seq_len, asdict(config.trainer.batch)], sort_keys=True)
+    data = [materials.splits.digest, materials.tokenizers.digest, config.task.essential(), str(config.root)]
+    key = json.dumps([*data, config.max_seq_len, asdict(config.trainer.batch)], sort_keys=True)
     if key not in _problems_of_batches:
         _problems_of_batches[key] = []
         try:
             task = config.task.create()
             corpus = task.prepare(materials.splits, materials.tokenizers, cache_folder(config.root))
-            task.train_batches(corpus, **sizes, seed=config.seed)
-            for split in SPLIT_NAMES[1:]:
-                task.eval_batches(corpus, split, **sizes)
+            loaders_of(task, corpus, config)
         except ConfigError as error:
             _problems_of_batches[key] = error.problems
     return _problems_of_batches[key]

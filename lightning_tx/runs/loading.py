@@ -1,6 +1,5 @@
 """A finished run, rebuilt from what was recorded."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from lightning_tx.runs.finding import find_run
 from lightning_tx.runs.materials import sizes_of
 from lightning_tx.runs.plugins import admit
 from lightning_tx.runs.recorded import tokenizers_of
+from lightning_tx.runs.store import recorded_at
 from lightning_tx.task.base import TASK
 from lightning_tx.tokenizer.sides import Tokenizers
 from lightning_tx.tracking.options import TrackingOptions
@@ -61,8 +61,7 @@ def load_run(
         ConfigError: nothing is recorded there, there is no such MLflow experiment or no such run, or as
             :func:`load_from`.
     """
-    options = TrackingOptions.parse({"uri": uri, "experiment_name": experiment_name})
-    store = Store.get(Path(root or os.environ.get("LTX_ROOT", "multirun")), options)
+    store = recorded_at(root, uri=uri, experiment_name=experiment_name)
     return load_from(store, find_run(store, run).run_id, plugins=plugins)
 
 

@@ -62,7 +62,6 @@ def start_weights(run_id: str, store: Store) -> Path:
     Raises:
         ConfigError: there is no such run, or it has left none.
     """
-
     try:
         return store.artifact_path(run_id, names.WEIGHTS_FILE)
     except TrackingError as error:

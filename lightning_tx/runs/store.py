@@ -1,5 +1,6 @@
 """The store that a config records to."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,3 +25,16 @@ def get_store(raw: Mapping[str, Any]) -> Store:
         ConfigError: its options have a problem, or nothing is recorded there.
     """
     return Store.get(Path(raw["root"]), TrackingOptions.parse(raw.get("tracking", {})))
+
+
+def recorded_at(root: str | Path | None = None, **tracking: Any) -> Store:
+    """The store to read from that a folder and options of ``tracking`` name; nothing is created.
+
+    Args:
+        root: the folder of everything that runs write; None for ``$LTX_ROOT``, else ``multirun``.
+        tracking: options of ``tracking``, those left out at their defaults.
+
+    Raises:
+        ConfigError: an option has a problem, or nothing is recorded there.
+    """
+    return get_store({"root": root or os.environ.get("LTX_ROOT", "multirun"), "tracking": tracking})

@@ -102,10 +102,6 @@ def _effects(report: Report) -> str:
     )
 
 
-def _figures(effect: Effect) -> tuple[float | None, ...]:
-    return (effect.estimate, *(effect.ends or (None, None)))
-
-
 def _table(head: Sequence[str], num_words: int, rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table whose first columns are words and whose others are numbers, set to the right."""
     rule = ["---"] * num_words + ["---:"] * (len(head) - num_words)

@@ -1,7 +1,7 @@
 """Many runs asked for at once: checked together, put into a study's plan, trained one after the other."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -61,16 +61,14 @@ def parse_all(raw: Sequence[Mapping[str, Any]], titles: Sequence[str], varied: I
         ConfigError: with every problem of every run, each told once, and what is varied although nothing reads it.
     """
     configs: list[RunConfig] = []
-    found: dict[str, list[str]] = {}
-    for config, title in zip(raw, titles, strict=True):
+    problems_of: list[list[str]] = []
+    for config in raw:
         try:
             configs.append(RunConfig.parse(config))
+            problems_of.append([])
         except ConfigError as error:
-            for problem in error.problems:
-                found.setdefault(problem, []).append(title)
-    problems = [_told(problem, those, len(raw)) for problem, those in found.items()]
-    if not found:
-        problems += unread_problems(configs, varied)
+            problems_of.append(error.problems)
+    problems = _told_once(problems_of, titles) or unread_problems(configs, varied)
     if problems:
         raise ConfigError(problems)
     return configs
@@ -82,29 +80,28 @@ def check_with_data(asked: Sequence[Asked]) -> None:
     Raises:
         ConfigError: with every problem of every run, each told once.
     """
-    found: dict[str, list[str]] = {}
-    for each in asked:
-        for problem in problems_with(each.config, each.materials):
-            found.setdefault(problem, []).append(each.title)
-    if found:
-        raise ConfigError([_told(problem, titles, len(asked)) for problem, titles in found.items()])
+    problems_of = [problems_with(each.config, each.materials) for each in asked]
+    problems = _told_once(problems_of, [each.title for each in asked])
+    if problems:
+        raise ConfigError(problems)
 
 
 def notes_of(asked: Sequence[Asked]) -> list[str]:
     """What is odd about runs and no mistake, each told once; see :func:`lightning_tx.runs.notes.notes_on`."""
-    found: dict[str, list[str]] = {}
-    for each in asked:
-        for note in notes_on(each.config, each.materials):
-            found.setdefault(note, []).append(each.title)
-    return [_told(note, titles, len(asked)) for note, titles in found.items()]
+    return _told_once([notes_on(each.config, each.materials) for each in asked], [each.title for each in asked])
 
 
-def _told(sentence: str, titles: Sequence[str], total: int) -> str:
-    """A sentence about some runs of all, with the first of them where it is not about all."""
-    if len(titles) == total:
-        return sentence
-    others = f" and {len(titles) - 1} more" if len(titles) > 1 else ""
-    return f"{sentence} (in {titles[0]}{others})"
+def _told_once(sentences_of: Sequence[Sequence[str]], titles: Sequence[str]) -> list[str]:
+    """The sentences about each of several runs, each once, with the first of its runs where it is not about all."""
+    about: dict[str, list[str]] = {}
+    for sentences, title in zip(sentences_of, titles, strict=True):
+        for sentence in sentences:
+            about.setdefault(sentence, []).append(title)
+    told = []
+    for sentence, those in about.items():
+        others = f" and {len(those) - 1} more" if len(those) > 1 else ""
+        told.append(sentence if len(those) == len(titles) else f"{sentence} (in {those[0]}{others})")
+    return told
 
 
 def open_study(name: str, asked: Sequence[Asked], *, overrides: Sequence[str] = (), margin: Any = None) -> Study:
@@ -147,7 +144,7 @@ def sweep(
     if not configs:
         raise ConfigError("configs: none were given.")
     titles = _titles(configs)
-    parsed = [replace(config, study=study, raw={**config.raw, "study": study}) for config in parse_all(configs, titles)]
+    parsed = [config.in_study(study) for config in parse_all(configs, titles)]
     asked = [
         Asked(config, title, config.read_only(labels))
         for config, title, labels in zip(parsed, titles, labels_of(configs), strict=True)
