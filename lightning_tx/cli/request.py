@@ -25,6 +25,7 @@ from lightning_tx.cli.compose import (
 from lightning_tx.cli.composition import Compositions
 from lightning_tx.cli.experiments import refuse_unread
 from lightning_tx.cli.grammar import parse
+from lightning_tx.cli.overruling import overruled
 from lightning_tx.cli.plugins import KEY as PLUGINS
 from lightning_tx.cli.search_path import CONFIG_GROUPS
 from lightning_tx.core.errors import ConfigError
@@ -94,8 +95,9 @@ def read_request(
         if not multirun and str(base.hydra.mode) != "RunMode.MULTIRUN":
             refuse(several_values(parsed))
             set_values(base, values)
-            lines = [line_of(override) for override in parsed]
-            return Request((_job(lines, base, base.hydra.runtime.choices, values_of),), False, ())
+            job, problems = _job(parsed, base, base.hydra.runtime.choices, values_of)
+            refuse(problems)
+            return Request((job,), False, ())
         if base.hydra.sweeper.get("_target_") != sweeper.NAME:
             raise ConfigError("hydra/sweeper: only rows is supported; all jobs are listed and checked beforehand.")
         # What is deleted may be part of a choice that varies.
@@ -129,12 +131,15 @@ def _multirun(parsed: Sequence[Override], design: str) -> Request:
     swept = tuple(key for key, override in last.items() if override.is_sweep_override())
     compositions = Compositions(_choices(next(iter(values.values())) for values in levels.values()))
     contents = cache(values_of)
-    jobs = []
+    jobs: list[Job] = []
+    problems: dict[str, None] = {}
     for row in _rows(levels, swept, design):
         composition = compositions.of(_choices(row))
         set_values(composition.config, [override for override in row if not composes(override)])
-        lines = [line_of(override) for override in row]
-        jobs.append(_job(lines, composition.config, composition.choices, contents))
+        job, overruled_by = _job(row, composition.config, composition.choices, contents)
+        jobs.append(job)
+        problems |= dict.fromkeys(overruled_by)
+    refuse(list(problems))
     return Request(tuple(jobs), True, swept)
 
 
@@ -167,14 +172,16 @@ def _choices(overrides: Iterable[Override]) -> tuple[str, ...]:
 
 
 def _job(
-    overrides: Sequence[str],
+    overrides: Sequence[Override],
     config: DictConfig,
     chosen: Mapping[str, Any],
     contents: Callable[[str, str], dict[str, Any]],
-) -> Job:
-    lines = tuple(line for line in overrides if not line.lstrip("+~").startswith("hydra"))
+) -> tuple[Job, list[str]]:
+    """The job of these overrides, and what its experiment takes back of them; see :func:`overruled`."""
+    lines = tuple(line for line in map(line_of, overrides) if not line.lstrip("+~").startswith("hydra"))
     refuse_unread(config, chosen)
-    return Job(lines, plain(config, contents), _labels(chosen, lines))
+    values = plain(config, contents)
+    return Job(lines, values, _labels(chosen, lines)), overruled(values, chosen, overrides, contents)
 
 
 def _labels(chosen: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from itertools import zip_longest
 
 import pytest
 
-from lightning_tx.cli.compose import compose, hydra_session, labels_in
+from lightning_tx.cli.compose import compose, configured, hydra_session, labels_in, plain, understood
 from lightning_tx.cli.request import read_request
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.groups import GROUPS
@@ -115,7 +115,8 @@ def test_every_choice_of_every_group_composes() -> None:
     with hydra_session():
         labels = [[f"{group}={label}" for label in labels_in(group)] for group in groups]
     for overrides in zip_longest(*labels):
-        read_request([override for override in overrides if override], multirun=False)
+        with understood([override for override in overrides if override]) as parsed:
+            plain(configured(parsed))
 
 
 def test_nanomoe_is_nanogpt_with_experts_in_every_second_layer() -> None:

@@ -8,6 +8,7 @@ from hydra import compose as hydra_compose
 from omegaconf import OmegaConf
 
 from lightning_tx.cli import compose as composing
+from lightning_tx.cli import request as requesting
 from lightning_tx.cli.compose import CONFIG_GROUPS, hydra_session, labels_in, understood
 from lightning_tx.cli.request import Request, read_request
 
@@ -29,6 +30,12 @@ VALUES = {
     "~optimizer.beta1": [""],
     "init_from": ["run-1", "'null'", "true"],
 }
+
+
+@pytest.fixture(autouse=True)
+def _take_all_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What choices drawn by chance take back of each other is no matter here."""
+    monkeypatch.setattr(requesting, "overruled", lambda *_: [])
 
 
 def by_hydra(request: Request, config_dirs: tuple[str, ...] = ()) -> list[tuple[dict, dict[str, str]]]:

@@ -1,0 +1,69 @@
+"""Choices that say one thing, and others that take it back: experiments, and presets that set keys of other groups."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+from lightning_tx.cli.experiments import EXPERIMENT
+from lightning_tx.core.schema import schema
+from lightning_tx.groups import GROUPS
+
+
+def overruled(
+    config: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+    overrides: Sequence[Override],
+    contents: Callable[[str, str], Mapping[str, Any]],
+) -> list[str]:
+    """What choices on the command line say, and other choices, whose keys are set later, take back.
+
+    A choice says what its file sets to something else than the component's own default: a preset's sizes, and not the
+    fraction for validation that every data set has.
+
+    Args:
+        config: the plain config of a run.
+        chosen: the label of each group.
+        overrides: those of the run.
+        contents: looks up the content of a choice's file, by group and label.
+
+    Returns:
+        One sentence a choice; none where the command line sets these keys itself.
+    """
+    groups = {line.key_or_group for line in overrides if not line.is_delete()} & set(GROUPS)
+    own_keys = {line.key_or_group for line in overrides}
+    experiment = chosen.get(EXPERIMENT)
+    other = f"experiment={experiment}" if experiment is not None else "another choice"
+    problems = []
+    for group in sorted(groups):
+        label, values = chosen.get(group), config.get(group)
+        if label is None or not isinstance(values, Mapping):
+            continue
+        lost = {
+            key: value
+            for key, value in _says(group, contents(group, label)).items()
+            if values.get(key) != value and f"{group}.{key}" not in own_keys
+        }
+        if lost:
+            says = ", ".join(f"{group}.{key}={_written(value)}" for key, value in lost.items())
+            sets = ", ".join(_written(values.get(key)) for key in lost)
+            problems.append(
+                f"{group}: {label!r} says {says}, but {other} makes it {sets}; say on the command line which it is."
+            )
+    return problems
+
+
+def _says(group: str, content: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a file of a group sets to something else than the component's default."""
+    if content.get("name") not in GROUPS[group].names():
+        return {}
+    options = schema(GROUPS[group].get(content["name"])).model_fields
+    return {
+        key: value
+        for key, value in content.items()
+        if key in options and not options[key].is_required() and options[key].default != value
+    }
+
+
+def _written(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
