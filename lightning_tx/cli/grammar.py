@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -29,10 +30,12 @@ def parse(lines: Sequence[str]) -> list[Override]:
         except HydraException as error:
             problems.append(_unreadable(line, parser, error))
             continue
-        if override.key_or_group:
-            parsed.append(override)
-        else:
+        if not override.key_or_group:
             problems.append(f"{line!r}: there is no key before '='; a value is set as KEY=VALUE.")
+        elif _chooses(override.key_or_group) and not override.is_sweep_override() and _is_no_name(override):
+            problems.append(f"{override.key_or_group}: there is no choice {override.value()!r}; a choice is a name.")
+        else:
+            parsed.append(override)
     if problems:
         raise ConfigError(problems)
     return parsed
@@ -40,7 +43,18 @@ def parse(lines: Sequence[str]) -> list[Override]:
 
 def is_choice(key: str) -> bool:
     """Whether a key has a say in what is composed: a group of configs, or one of Hydra's own settings."""
-    return key in CONFIG_GROUPS or "/" in key or "@" in key or key.partition(".")[0] == "hydra"
+    return _chooses(key) or key.partition(".")[0] == "hydra"
+
+
+def _chooses(key: str) -> bool:
+    return key in CONFIG_GROUPS or "/" in key or "@" in key
+
+
+def _is_no_name(override: Override) -> bool:
+    """Whether Hydra would ask for a name: several names may be chosen, of what is left out one may be told."""
+    value: Any = override.value()
+    several = value if isinstance(value, list) and not override.is_delete() else [value]
+    return not all(isinstance(name, str | QuotedString | None) for name in several)
 
 
 def forced(line: str) -> str:

@@ -1,8 +1,10 @@
 """Everything that one command line asks for, composed once: the jobs that are checked are those that are trained."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.studies import design as designs
 
 SEED = "seed"
+#: A sweep of more runs, each of which is composed and checked beforehand, is a mistake.
+MOST_RUNS = 10_000
 #: Keys that say nothing about what is trained.
 UNLABELLED = (SEED, "study", "margin", "root", PLUGINS)
 
@@ -127,8 +131,14 @@ def _params(params: Any) -> list[str]:
 def _multirun(parsed: Sequence[Override], design: str) -> Request:
     refuse_choices(parsed)
     last = {override.get_key_element(): override for override in parsed}
-    levels = {key: _levels(override) for key, override in last.items()}
+    values = {key: _values(override) for key, override in last.items()}
     swept = tuple(key for key, override in last.items() if override.is_sweep_override())
+    if math.prod(map(len, values.values())) > MOST_RUNS:
+        counts = [f"{key} has {_count(len(values[key]))} values" for key in swept]
+        raise ConfigError(f"A sweep has {MOST_RUNS:,} runs at most, and {', '.join(counts)}.")
+    levels = {
+        key: dict(zip(texts, parse([f"{key}={text}" for text in texts]), strict=True)) for key, texts in values.items()
+    }
     compositions = Compositions(_choices(next(iter(values.values())) for values in levels.values()))
     contents = cache(values_of)
     jobs: list[Job] = []
@@ -143,15 +153,19 @@ def _multirun(parsed: Sequence[Override], design: str) -> Request:
     return Request(tuple(jobs), True, swept)
 
 
-def _levels(override: Override) -> dict[str, Override]:
-    """Every value of an override as a launcher is told of it, with the override that sets it; each value once."""
+def _count(number: int) -> str:
+    return f"{number:,}" if number <= MOST_RUNS else f"more than {MOST_RUNS:,}"
+
+
+def _values(override: Override) -> list[str]:
+    """Every value of an override as a launcher is told of it, once each; no more of them than one too many."""
     key = override.get_key_element()
     values = [override.get_value_element_as_str()] if not override.is_sweep_override() else []
     if override.is_discrete_sweep():
-        values = list(dict.fromkeys(override.sweep_string_iterator()))
+        values = list(dict.fromkeys(islice(override.sweep_string_iterator(), MOST_RUNS + 1)))
     if not values:
         raise ConfigError(f"{key}: {override.get_value_string()} has no values that can be listed.")
-    return dict(zip(values, parse([f"{key}={value}" for value in values]), strict=True))
+    return values
 
 
 def _rows(levels: Mapping[str, Mapping[str, Override]], swept: Sequence[str], design: str) -> Iterator[list[Override]]:

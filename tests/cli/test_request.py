@@ -134,3 +134,18 @@ def test_two_hundred_and_forty_jobs_are_read_in_little_time() -> None:
     seconds = time.process_time() - began
     gc.unfreeze()
     assert len(request.jobs) == 240 and seconds < 6
+
+
+@pytest.mark.parametrize(
+    ("line", "counts"),
+    [
+        (["seed=range(0,100000000)"], "seed has more than 10,000 values"),
+        (["seed=range(0,5000)", "norm=rmsnorm,layernorm,none"], "seed has 5,000 values, norm has 3 values"),
+    ],
+)
+def test_a_sweep_without_end_is_refused_at_once(line: list[str], counts: str) -> None:
+    start = time.process_time()
+    with pytest.raises(ConfigError) as error:
+        read_request(line, multirun=True)
+    assert str(error.value) == f"A sweep has 10,000 runs at most, and {counts}."
+    assert time.process_time() - start < 1
