@@ -161,7 +161,7 @@ def refuse_choices(parsed: Iterable[Override]) -> None:
             f"{override.key_or_group}: there is no choice {value!r}.{nearest(str(value), known)} "
             f"Choices: {choices(known)}."
             for value in values
-            if value is not None and value not in known
+            if value not in known
         ]
         if wrong:
             problems.setdefault(override.key_or_group, []).extend(wrong)

@@ -33,7 +33,8 @@ def parse(lines: Sequence[str]) -> list[Override]:
         if not override.key_or_group:
             problems.append(f"{line!r}: there is no key before '='; a value is set as KEY=VALUE.")
         elif _chooses(override.key_or_group) and not override.is_sweep_override() and _is_no_name(override):
-            problems.append(f"{override.key_or_group}: there is no choice {override.value()!r}; a choice is a name.")
+            value = line.partition("=")[2]
+            problems.append(f"{override.key_or_group}: there is no choice {value}; a choice is a name, such as 'none'.")
         else:
             parsed.append(override)
     if problems:
@@ -53,8 +54,9 @@ def _chooses(key: str) -> bool:
 def _is_no_name(override: Override) -> bool:
     """Whether Hydra would ask for a name: several names may be chosen, of what is left out one may be told."""
     value: Any = override.value()
-    several = value if isinstance(value, list) and not override.is_delete() else [value]
-    return not all(isinstance(name, str | QuotedString | None) for name in several)
+    if override.is_delete():
+        return not isinstance(value, str | QuotedString | None)
+    return not all(isinstance(name, str | QuotedString) for name in (value if isinstance(value, list) else [value]))
 
 
 def forced(line: str) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,8 +47,7 @@ def get_store(arguments: argparse.Namespace) -> "Store":
     """
     from lightning_tx.cli.compose import compose
     from lightning_tx.core.errors import ConfigError
-    from lightning_tx.tracking.options import TrackingOptions
-    from lightning_tx.tracking.store import Store
+    from lightning_tx.runs import store as runs
 
     config = compose(arguments.places)
     tracking = config.get("tracking", {})
@@ -64,4 +62,4 @@ def get_store(arguments: argparse.Namespace) -> "Store":
         values[option] = value
     if problems:
         raise ConfigError(problems)
-    return Store.get(Path(config["root"]), TrackingOptions.parse(tracking))
+    return runs.get_store(config)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_tx.core.errors import ConfigError
 from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.tracking.store import Store
 
@@ -15,7 +16,7 @@ def open_store(raw: Mapping[str, Any]) -> Store:
     Raises:
         ConfigError: its options have a problem, or its folder cannot be written.
     """
-    return Store.open(Path(raw["root"]), TrackingOptions.parse(raw.get("tracking", {})))
+    return Store.open(_root(raw), TrackingOptions.parse(raw.get("tracking", {})))
 
 
 def get_store(raw: Mapping[str, Any]) -> Store:
@@ -24,7 +25,7 @@ def get_store(raw: Mapping[str, Any]) -> Store:
     Raises:
         ConfigError: its options have a problem, or nothing is recorded there.
     """
-    return Store.get(Path(raw["root"]), TrackingOptions.parse(raw.get("tracking", {})))
+    return Store.get(_root(raw), TrackingOptions.parse(raw.get("tracking", {})))
 
 
 def recorded_at(root: str | Path | None = None, **tracking: Any) -> Store:
@@ -38,3 +39,10 @@ def recorded_at(root: str | Path | None = None, **tracking: Any) -> Store:
         ConfigError: an option has a problem, or nothing is recorded there.
     """
     return get_store({"root": root or os.environ.get("LTX_ROOT", "multirun"), "tracking": tracking})
+
+
+def _root(raw: Mapping[str, Any]) -> Path:
+    root = raw["root"]
+    if not isinstance(root, str | Path) or not str(root):
+        raise ConfigError(f"root: {root!r} is no name of a folder.")
+    return Path(root)

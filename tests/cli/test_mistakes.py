@@ -272,3 +272,12 @@ def test_a_traceback_file_is_named_where_there_is_one(
     assert ("traceback.txt" in out) == recorded and ("Traceback" in out) == bool(debug)
     runs = Store.open(root).runs()
     assert [Store.open(root).artifact_path(run.run_id, "traceback.txt").exists() for run in runs] == [True] * recorded
+
+
+@pytest.mark.parametrize(
+    "word", ["norm=3", "adapter=null", "hydra/launcher=[1]", "experiment=1.5", "~norm=[a,b]", "~block=7"]
+)
+def test_a_choice_that_is_no_name_is_refused(refused, word) -> None:
+    key, _, value = word.lstrip("~").partition("=")
+    for line in ([word], ["-m", word, "seed=0,1"], [word, "--cfg", "job"]):
+        assert refused("train", *line) == f"{key}: there is no choice {value}; a choice is a name, such as 'none'."

@@ -126,6 +126,12 @@ def test_words_are_checked_as_those_of_a_run_are(recorded, text, tmp_path, capsy
     assert message in capsys.readouterr().err and not (tmp_path / "runs" / "mlflow.db").exists()
 
 
+@pytest.mark.parametrize("root", ["nan", "3", "null", "[a]", "{a:1}", "true", "''"])
+def test_a_root_that_is_no_folder_is_refused(capsys, root) -> None:
+    assert main(["runs", f"root={root}"]) == 2
+    assert capsys.readouterr().err.startswith("error: root: ")
+
+
 @pytest.mark.parametrize("command", ["report", "ui", "diff", "generate", "evaluate"])
 def test_completion_knows_the_words(command) -> None:
     assert candidates([command], "tracking.exp") == ["tracking.experiment_name="]
