@@ -138,6 +138,12 @@ class Parts:
         allowed = pattern(positions[:, None], positions)
         if causal:
             self.prefixes[stack] = max(self.prefixes[stack], pattern.prefix)
+        if causal and pattern.prefix >= dims.max_seq_len:
+            problem = (
+                f"pattern: {self._choice('pattern', origin).name!r} has a prefix of {pattern.prefix} tokens, which "
+            )
+            problem += f"leaves none of model.max_seq_len = {dims.max_seq_len} to be predicted."
+            self.problems += [problem] if problem not in self.problems else []
         if allowed is None:
             return pattern if causal and pattern.prefix else None
         blind = (~allowed.diagonal()).nonzero()[:, 0].tolist()

@@ -13,7 +13,7 @@ from typing import Any, Self
 from lightning_tx.core.errors import ConfigError, choices, naming, nearest
 from lightning_tx.core.group import Choice, Group
 from lightning_tx.core.margin import Margin
-from lightning_tx.core.schema import checked, schema
+from lightning_tx.core.schema import checked, schema, shown
 from lightning_tx.data.base import DATA, Data
 from lightning_tx.decoding.base import DECODING, Decoding
 from lightning_tx.groups import GROUPS
@@ -238,6 +238,7 @@ def _problems_together(
         ),
         (["trainer"], lambda: parts["trainer"].batch),
         (["trainer", "task"], lambda: _refuse(_problems_of_final_validations(parts["trainer"], parts["task"]))),
+        (["root"], lambda: _refuse(_problems_of_root(raw["root"]))),
         (["margin"], lambda: Margin.parse(raw["margin"]) if raw.get("margin") is not None else None),
         (["tokenizer"], lambda: parts["tokenizer"].create()),
         (["decoding"], lambda: parts["decoding"].create()),
@@ -287,6 +288,14 @@ def _problems_of_final_validations(options: TrainerOptions, task: Choice[Task]) 
         where = f"the whole split is decoded at the end of training (task={task.name})"
         return [f"{problem} where {where}; set it to 1."]
     return []
+
+
+def _problems_of_root(root: str) -> list[str]:
+    try:
+        file = next((path for path in (Path(root), *Path(root).parents) if path.exists() and not path.is_dir()), None)
+    except (OSError, ValueError) as error:
+        return [f"root: {shown(root)} is no name of a folder ({error})."]
+    return [f"root: {root!r} is no folder: '{file}' is a file."] if file else []
 
 
 def _refuse(problems: list[str]) -> None:

@@ -16,7 +16,8 @@ def direction_words(report: Report) -> str:
 
 def summary(report: Report) -> str:
     """How much of the study there is: ``17 of 18 runs finished, 6 combinations, 3 seeds, look 2``."""
-    parts = [f"{report.num_runs - len(report.unfinished)} of {report.num_runs} runs finished"]
+    finished = report.num_runs - len(report.unfinished) - report.num_diverged
+    parts = [f"{finished} of {report.num_runs} runs finished"]
     if report.num_diverged:
         parts.append(f"{report.num_diverged} diverged")
     if report.combinations:

@@ -54,7 +54,7 @@ class Report:
         interactions: the pairs of factors that could be tested.
         confounds: what differs besides each factor.
         unfinished: what was asked for and is missing.
-        num_diverged: how many of the finished runs ended without a number.
+        num_diverged: how many runs ended without a number.
         num_runs: runs that were asked for.
         num_seeds: number of different seeds among the runs that count.
         averaged_over: over which levels of the other factors, for a note.
@@ -208,7 +208,7 @@ def build_report(
             *(incomparable_words(apart, baseline_of, metric.name, others[0].name if others else None)),
             *wording.untested(factors, table, found, identical_beside(table, names, baseline_of, matched_on)),
         ),
-        lost=(*lost.sentences(), *(f"{entry.name}: {entry.reason}." for entry in diverged)),
+        lost=(*lost.sentences(), *(f"{entry.name}: {entry.reason.rstrip('.')}." for entry in diverged)),
         on_test=tuple(wording.against_test(found, test)),
         interplay=tuple(wording.interplay(between, within, baseline_of, look.verdict)),
         order=(

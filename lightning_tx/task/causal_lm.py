@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.group import Choice
 from lightning_tx.core.measure import TEXT, Measure
 from lightning_tx.data.base import Data, Splits
@@ -114,7 +115,13 @@ class Likelihood(Evaluator):
         self.targets += batch.num_targets
 
     def compute(self) -> dict[str, float]:
-        """The three numbers, over all targets seen; tokens of a prefix count in the bytes as if predicted as well."""
+        """The three numbers, over all targets seen; tokens of a prefix count in the bytes as if predicted as well.
+
+        Raises:
+            ConfigError: there is nothing to predict.
+        """
+        if self.targets == 0:
+            raise ConfigError("data: a split has nothing to predict: all of its tokens lie in prefixes.")
         loss = float(self.nats) / int(self.targets)
         bits_per_byte = loss * int(self.tokens) / math.log(2) / self.num_bytes
         return {"loss": loss, "perplexity": perplexity(loss), "bits_per_byte": bits_per_byte}

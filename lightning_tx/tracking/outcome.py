@@ -4,6 +4,7 @@ import signal
 import traceback
 from dataclasses import dataclass
 
+from lightning_tx.core.errors import LtxError
 from lightning_tx.tracking.interrupts import Interrupted
 from lightning_tx.tracking.values import cut
 
@@ -42,7 +43,8 @@ def outcome_of(error: BaseException | None, received: int | None) -> Outcome:
     if error is None:
         return Outcome("FINISHED")
     lines = [*str(error).splitlines(), ""]
-    reason = cut(f"{type(error).__name__}: {lines[0]}", _REASON_LENGTH)
+    # What we raise says what happened; of others the exception's name is half of it.
+    reason = cut(lines[0] if isinstance(error, LtxError) else f"{type(error).__name__}: {lines[0]}", _REASON_LENGTH)
     return Outcome("FAILED", reason, "".join(traceback.format_exception(error)))
 
 

@@ -14,7 +14,7 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.groups import GROUPS
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.tracking.store import Store
-from tests.tiny import problems_of_run, tiny_overrides
+from tests.tiny import problems_of_run, tiny_config, tiny_overrides
 
 
 @pytest.fixture
@@ -134,3 +134,21 @@ def test_one_run_whatever_it_does_not_read(root: Path, text: Path, capsys: pytes
     assert "pattern" not in bare.choices and "decoding" not in bare.choices
     with pytest.raises(ConfigError):
         RunConfig.parse({})
+
+
+@pytest.mark.parametrize("length", [16, 1000])
+def test_a_prefix_that_leaves_nothing_to_predict_is_refused(root: Path, text: Path, length: int) -> None:
+    (problem,) = problems_of_run(tiny_config(root, text, "pattern=prefix", f"pattern.length={length}"))
+    assert problem == (
+        f"pattern: 'prefix' has a prefix of {length} tokens, which leaves none of model.max_seq_len = 16 to be "
+        "predicted."
+    )
+
+
+def test_a_root_below_a_file_is_refused_before_anything_is_written(text: Path, tmp_path: Path) -> None:
+    for root in (text, text / "runs" / "mine"):
+        with pytest.raises(ConfigError) as error:
+            RunConfig.parse({**compose(tiny_overrides(tmp_path, text)), "root": str(root)})
+        assert error.value.problems == [f"root: {str(root)!r} is no folder: '{text}' is a file."]
+    with pytest.raises(ConfigError, match="is no name of a folder"):
+        RunConfig.parse({**compose(tiny_overrides(tmp_path, text)), "root": "x" * 5000})
