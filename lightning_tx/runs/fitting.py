@@ -8,7 +8,7 @@ from lightning_tx.model.build import build_model
 from lightning_tx.runs.assembly import loaders_of
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.materials import Materials, cache_folder
-from lightning_tx.runs.starting import check_start
+from lightning_tx.runs.starting import start_from
 from lightning_tx.runs.store import get_store
 from lightning_tx.tracking.store import Store
 
@@ -28,8 +28,8 @@ def problems_with(config: RunConfig, materials: Materials) -> list[str]:
         model = build_model(config.model, **asdict(materials.sizes), head=config.task.create().head, device="meta")
         if config.init_from is not None:
             store = get_store(config.raw)
-            problems += _of_base(config.init_from, materials, store)
-            check_start(model, config.model.adapter.create(), config.init_from, store)
+            problems += _of_base(config.init_from.run_id, materials, store)
+            start_from(model, config.model.adapter.create(), config.init_from, store, config.raw.get("plugins", []))
     except ConfigError as error:
         problems += error.problems
     return problems
