@@ -91,7 +91,7 @@ class RunConfig:
         if problems or built is None or model is None:
             raise ConfigError(problems)
         values: Values = parts.pop("values")
-        start: Start | None = parts["init_from"]
+        start, tokenizer = parts["init_from"], parts["tokenizer"]
         return cls(
             **parts,
             seed=values.seed,
@@ -100,7 +100,11 @@ class RunConfig:
             margin=values.margin,
             d_model=model.d_model,
             max_seq_len=model.max_seq_len,
-            raw={**raw, "init_from": start and start.plain},
+            raw={
+                **raw,
+                "init_from": start and start.plain,
+                "tokenizer": {"name": tokenizer.name, **tokenizer.options},
+            },
             unread=frozenset(_unread(parts, built)),
             unread_overrides=frozenset(
                 (index, group)
@@ -224,7 +228,7 @@ def _choice(group: Group[Any], raw: Mapping[str, Any]) -> Choice[Any]:
 def _problems_together(parts: dict[str, Any], raw: Mapping[str, Any], unsound: set[str]) -> list[str]:
     """Problems that show when parts meet; those that concern an unsound part show once it is mended.
 
-    The run to start from is found among the parts then.
+    The run to start from, and the tokenizer where that is its own, are among the parts then.
     """
     attempts: list[tuple[Sequence[str], Callable[[], Any]]] = [
         (["data"], lambda: _refuse(parts["data"].create().problems())),
@@ -242,6 +246,7 @@ def _problems_together(parts: dict[str, Any], raw: Mapping[str, Any], unsound: s
         (["tokenizer"], lambda: parts["tokenizer"].create()),
         (["decoding"], lambda: parts["decoding"].create()),
         (["tracking", "root", "init_from", "adapter"], lambda: parts.update(init_from=_start_of(raw))),
+        (["tracking", "root", "init_from", "tokenizer"], lambda: parts.update(tokenizer=_tokenizer_of(parts, raw))),
     ]
     problems: list[str] = []
     for needed, attempt in attempts:
@@ -267,6 +272,16 @@ def _start_of(raw: Mapping[str, Any]) -> Start | None:
     if raw.get("init_from") is None:
         return None
     return find_start(InitFrom.model_validate(raw["init_from"]), ADAPTER.parse(raw["adapter"]), get_store(raw))
+
+
+def _tokenizer_of(parts: Mapping[str, Any], raw: Mapping[str, Any]) -> Choice[TokenizerTrainer]:
+    """The tokenizer that was chosen, or the choice of the run to start from where it stands for that."""
+    chosen, start = parts["tokenizer"], parts.get("init_from")
+    if not chosen.component.of_base or (start is None and raw.get("init_from") is not None):
+        return chosen
+    if start is None:
+        raise ConfigError(f"tokenizer: {chosen.name} is that of the run to start from; name that: init_from=RUN.")
+    return start.tokenizer(get_store(raw))
 
 
 def _unread(parts: Mapping[str, Any], built: Parts) -> set[str]:

@@ -1,6 +1,7 @@
 """What a run is made from: its data, and the tokenizers trained on them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.recorded import sizes_of, tokenizers_of
 from lightning_tx.runs.store import get_store
 from lightning_tx.task.base import Task
-from lightning_tx.tokenizer.base import TOKENIZER
+from lightning_tx.tokenizer.base import TOKENIZER, TokenizerTrainer
 from lightning_tx.tokenizer.cached import train_cached
 from lightning_tx.tokenizer.sides import Tokenizers
 
@@ -64,14 +65,18 @@ def _of_base(config: RunConfig, task: Task, number: int) -> Tokenizers | None:
     if config.init_from is None:
         return None
     store, run_id = get_store(config.raw), config.init_from.run_id
-    theirs = store.config(run_id)["tokenizer"]
-    if TOKENIZER.problems(theirs) or TOKENIZER.parse(theirs).essential() != config.tokenizer.essential():
+    if not is_of_kind(store.config(run_id)["tokenizer"], config.tokenizer):
         return None
     tokenizers = tokenizers_of(store, run_id)
     complete = all(
         side.knows(token) for side in (tokenizers.source, tokenizers.target) for token in task.special_tokens
     )
     return tokenizers if complete and number == (1 if tokenizers.is_one else 2) else None
+
+
+def is_of_kind(recorded: Mapping[str, Any], chosen: Choice[TokenizerTrainer]) -> bool:
+    """Whether the tokenizer of a recorded config is made as the one that was chosen, be it of other text."""
+    return not TOKENIZER.problems(recorded) and TOKENIZER.parse(recorded).essential() == chosen.essential()
 
 
 def forget() -> None:

@@ -23,6 +23,7 @@ from lightning_tx.model.weights import Weights, load_body
 from lightning_tx.runs.finding import find_run
 from lightning_tx.runs.loading import load_from
 from lightning_tx.runs.values import InitFrom
+from lightning_tx.tokenizer.base import TOKENIZER, TokenizerTrainer
 from lightning_tx.tracking.errors import TrackingError
 from lightning_tx.tracking.store import Store
 
@@ -53,6 +54,17 @@ class Start:
             ConfigError: the run has left none, or it needs a plugin file that is not listed.
         """
         return Weights.read(_weights_file(self.run_id, store), device)
+
+    def tokenizer(self, store: Store) -> Choice[TokenizerTrainer]:
+        """The tokenizer that it chose.
+
+        Raises:
+            ConfigError: that comes from a plugin file that is not listed.
+        """
+        try:
+            return TOKENIZER.parse(store.config(self.run_id)["tokenizer"])
+        except ConfigError as error:
+            raise _about(self.run_id, error) from error
 
 
 @dataclass(frozen=True)
