@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-from lightning_tx.components.adapter.base import ADAPTER
 from lightning_tx.core.errors import ConfigError, choices, naming, nearest
 from lightning_tx.core.group import Choice, Group
 from lightning_tx.core.margin import Margin
@@ -20,7 +19,7 @@ from lightning_tx.decoding.base import DECODING, Decoding
 from lightning_tx.groups import GROUPS
 from lightning_tx.model.body import Body, language_model
 from lightning_tx.model.build import assembled
-from lightning_tx.model.config import PARTS, ModelConfig
+from lightning_tx.model.config import PARTS, ModelConfig, adapter_of
 from lightning_tx.model.parts import Parts
 from lightning_tx.model.sizes import Sizes
 from lightning_tx.optimizer.base import OPTIMIZER
@@ -271,7 +270,7 @@ def _start_of(raw: Mapping[str, Any]) -> Start | None:
     """The run that a run starts from, by its whole id: ``last`` is soon another one."""
     if raw.get("init_from") is None:
         return None
-    return find_start(InitFrom.model_validate(raw["init_from"]), ADAPTER.parse(raw["adapter"]), get_store(raw))
+    return find_start(InitFrom.model_validate(raw["init_from"]), adapter_of(raw), get_store(raw))
 
 
 def _tokenizer_of(parts: Mapping[str, Any], raw: Mapping[str, Any]) -> Choice[TokenizerTrainer]:

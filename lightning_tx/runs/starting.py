@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 
 import torch
 
-from lightning_tx.components.adapter.base import ADAPTER, Adapter
+from lightning_tx.components.adapter.base import Adapter
 from lightning_tx.components.adapter.none import NoAdapter
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.group import Choice
 from lightning_tx.core.schema import shown
 from lightning_tx.model.body import Body
+from lightning_tx.model.config import adapter_of
 from lightning_tx.model.weights import Weights, load_body
 from lightning_tx.runs.finding import find_run
 from lightning_tx.runs.loading import load_from
@@ -159,7 +160,7 @@ def find_start(asked: InitFrom, own: Choice[Adapter], store: Store) -> Start:
     run_id = find_run(store, asked.run, "init_from").run_id
     _weights_file(run_id, store)
     try:
-        theirs: Choice[Adapter] = ADAPTER.parse(store.config(run_id)["adapter"])
+        theirs = adapter_of(store.config(run_id))
     except ConfigError as error:
         raise _about(run_id, error) from error
     if _is_none(theirs):

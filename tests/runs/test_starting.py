@@ -250,6 +250,13 @@ def test_what_cannot_be_is_refused(
     assert problems_of_run(config) == [expected.format(id=ids[base])]
 
 
+def test_a_config_may_leave_its_adapter_out(bases: tuple[Path, dict[str, str]], text: Path) -> None:
+    root, ids = bases
+    raw = {**tiny_config(root, text), "init_from": ids["lora"]}
+    del raw["adapter"]
+    assert RunConfig.parse(raw).raw["init_from"] == {"run": ids["lora"], "adapter": "merge"}
+
+
 def test_merged_weights_of_another_shape_are_refused_before_anything_trains(
     bases: tuple[Path, dict[str, str]], text: Path
 ) -> None:
