@@ -1,6 +1,6 @@
 """The options of a component: read off its constructor, checked with pydantic, and told in words."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from inspect import Parameter
@@ -98,13 +98,22 @@ def _has_several_types(model: type[BaseModel], name: str) -> bool:
     return is_union and len([each for each in types if each is not type(None)]) > 1
 
 
+def _model_at(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel]:
+    """The model of a field below a model, or of the field above it that has one."""
+    for name in path:
+        annotation = model.model_fields[name].annotation if name in model.model_fields else None
+        models = [each for each in (annotation, *get_args(annotation)) if isinstance(each, type(BaseModel))]
+        model = models[0] if models else model
+    return model
+
+
 def _sentence(model: type[BaseModel], values: Mapping[str, Any], details: Any, where: str) -> str:
     path = [str(part) for part in details["loc"]]
     key, value = ".".join([*([where] if where else []), *path]), shown(details["input"])
     match details["type"]:
         case "extra_forbidden":
-            known = list(model.model_fields)
-            return f"{key}: unknown key.{nearest(path[-1], known)} Keys of {where}: {choices(known)}."
+            known, place = list(_model_at(model, path[:-1]).model_fields), key.rpartition(".")[0]
+            return f"{key}: unknown key.{nearest(path[-1], known)} Keys of {place}: {choices(known)}."
         case kind if kind != "missing" and _has_several_types(model, path[0]):
             # Of such a value pydantic says for each type why it is none.
             key = ".".join([*([where] if where else []), path[0]])

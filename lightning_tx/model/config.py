@@ -24,6 +24,8 @@ PARTS: Mapping[str, Group[Any]] = {
 #: Where in a layer an override may apply.
 SITES = ("self_attention", "cross_attention", "feed_forward")
 STACKS = ("encoder", "decoder")
+#: What a config says that leaves the adapter out.
+_NO_ADAPTER = {ADAPTER.name: {"name": "none"}}
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class ModelConfig:
         chosen: dict[str, Choice[Any]] = {}
         if "model" not in raw:
             raise ConfigError(f"model: missing. Choices: {choices(MODEL.names())}.")
-        with_adapter = {"adapter": {"name": "none"}, **raw}
+        with_adapter = {**_NO_ADAPTER, **raw}
         for group in (MODEL, *PARTS.values(), ADAPTER):
             if group.name not in with_adapter:
                 problems.append(f"{group.name}: missing. Choices: {choices(group.names())}.")
@@ -133,6 +135,15 @@ class ModelConfig:
             raise ConfigError(problems)
         parts = {name: chosen[name] for name in PARTS}
         return cls(chosen["model"], parts, tuple(overrides), chosen["adapter"])
+
+
+def adapter_of(raw: Mapping[str, Any]) -> Choice[Adapter]:
+    """The adapter of a config by itself, as :meth:`ModelConfig.parse` reads it.
+
+    Raises:
+        ConfigError: with every problem of it.
+    """
+    return ADAPTER.parse({**_NO_ADAPTER, **raw}[ADAPTER.name])
 
 
 def _selects(layers: int | str | list[int], layer: int) -> bool:

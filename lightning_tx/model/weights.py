@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,14 +18,56 @@ from lightning_tx.model.heads.language_model import LanguageModelHead
 _HEAD = "lightning_tx.head"
 
 
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a model, apart from it.
+
+    Attributes:
+        tensors: by their names in the model, a shared tensor once; on the device ``meta`` they are shapes alone.
+        head: what the model's head is called.
+        source: where they come from, as messages call it.
+    """
+
+    tensors: Mapping[str, Tensor]
+    head: str
+    source: str
+
+    @classmethod
+    def of(cls, model: Body, source: str) -> Self:
+        """Those of a model, whose memory they share."""
+        shared = _shared_names(model)
+        tensors = {name: value for name, value in model.state_dict().items() if name not in shared}
+        return cls(tensors, model.head.name, source)
+
+    @classmethod
+    def read(cls, path: Path, device: torch.device | str = "cpu") -> Self:
+        """What :func:`save_weights` wrote; on the device ``meta`` nothing is read but names and shapes.
+
+        Raises:
+            ConfigError: there is no such file, or it is damaged.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                # Files of before this was written are those of language models.
+                head = (file.metadata() or {}).get(_HEAD, LanguageModelHead.name)
+                names = list(file.keys())
+                if torch.device(device).type == "meta":
+                    shapes = {name: file.get_slice(name).get_shape() for name in names}
+                    tensors = {name: torch.empty(shape, device=device) for name, shape in shapes.items()}
+                else:
+                    tensors = {name: file.get_tensor(name).to(device) for name in names}
+        except (OSError, SafetensorError) as error:
+            raise ConfigError(f"'{path}' holds no weights that can be read: {error}.") from error
+        return cls(tensors, head, f"'{path}'")
+
+
 def save_weights(model: Body, path: Path) -> None:
     """Write the state of a model, a shared tensor once, and what its head is called.
 
     The file is replaced in one step.
     """
-    shared = _shared_names(model)
-    tensors = {name: value for name, value in model.state_dict().items() if name not in shared}
-    write_tensors(tensors, path, {"format": "pt", _HEAD: model.head.name})
+    weights = Weights.of(model, f"'{path}'")
+    write_tensors(weights.tensors, path, {"format": "pt", _HEAD: weights.head})
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -34,81 +78,59 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str,
     os.replace(partial, path)
 
 
-def load_weights(model: nn.Module, path: Path, *, may_lack: Collection[str] = ()) -> None:
+def load_weights(model: nn.Module, path: Path) -> None:
     """Fill a model from what :func:`save_weights` wrote.
 
+    Raises:
+        ConfigError: the file is damaged, or as :func:`fill`.
+    """
+    fill(model, Weights.read(path))
+
+
+def fill(model: nn.Module, weights: Weights, *, may_lack: Collection[str] = ()) -> None:
+    """Fill a model in place with weights that are all its own; on the device ``meta`` this checks that they fit.
+
     Args:
-        model: is filled in place.
-        path: the file.
-        may_lack: names that stay as they are where the file does not have them, such as those of a new adapter.
+        model: the model.
+        weights: on its device, or where a copy can be made from.
+        may_lack: names that stay as they are where the weights do not have them, such as those of a new adapter.
 
     Raises:
-        ConfigError: the file is damaged, or it and the model differ in a name or a shape.
+        ConfigError: they differ in a name or a shape.
     """
-    _fill(model, read_tensors(path), path, may_lack)
+    own, tensors = model.state_dict(), weights.tensors
+    wrong = {name for name, value in tensors.items() if name not in own or own[name].shape != value.shape}
+    wrong |= set(own) - set(tensors) - _shared_names(model) - set(may_lack)
+    if wrong:
+        names = ", ".join(sorted(wrong)[:3])
+        raise ConfigError(f"{weights.source} holds the weights of another model: they differ in {names}.")
+    model.load_state_dict(tensors, strict=False)
 
 
-def load_body(model: Body, path: Path, *, may_lack: Collection[str] = ()) -> bool:
-    """Fill a body from what :func:`save_weights` wrote, and its head if that is of the same kind and size.
+def load_body(model: Body, weights: Weights, *, may_lack: Collection[str] = ()) -> bool:
+    """Fill a body as :func:`fill` does, and its head if that is of the same kind and size.
 
     Args:
         model: is filled in place; another head stays as it is.
-        path: the file.
-        may_lack: as of :func:`load_weights`.
+        weights: those of a whole model.
+        may_lack: as of :func:`fill`.
 
     Returns:
         Whether the head was filled.
 
     Raises:
-        ConfigError: the file is damaged, or it and the body differ in a name or a shape.
+        ConfigError: the weights and the body differ in a name or a shape.
     """
-    weights = read_tensors(path)
-    with_head, taken, lacking = _of_body(model, path, {name: value.shape for name, value in weights.items()})
-    _fill(model, {name: weights[name] for name in taken}, path, {*may_lack, *lacking})
-    return with_head
-
-
-def check_body(model: Body, path: Path, *, may_lack: Collection[str] = ()) -> bool:
-    """What :func:`load_body` would do, of a model that may have shapes alone; nothing is read but names and shapes.
-
-    Raises:
-        ConfigError: as :func:`load_body`.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            shapes = {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"'{path}' holds no weights that can be read: {error}.") from error
-    with_head, taken, lacking = _of_body(model, path, shapes)
-    _check(model, {name: shapes[name] for name in taken}, path, {*may_lack, *lacking})
-    return with_head
-
-
-def _of_body(model: Body, path: Path, shapes: Mapping[str, torch.Size]) -> tuple[bool, set[str], set[str]]:
-    """Whether the head of a file is taken, the names of what is taken, and those that the model keeps as they are."""
-    own = model.state_dict()
-    with safe_open(path, framework="pt") as file:
-        # Files of before this was written are those of language models.
-        name = (file.metadata() or {}).get(_HEAD, LanguageModelHead.name)
-    theirs = {key for key in shapes if key.startswith(f"{name}.")}
-    resized = any(key in own and own[key].shape != shapes[key] for key in theirs)
-    if name == model.head.name and not resized:
-        return True, set(shapes), set()
-    return False, set(shapes) - theirs, {key for key in own if key.startswith(f"{model.head.name}.")}
-
-
-def _fill(model: nn.Module, weights: Mapping[str, Tensor], path: Path, may_lack: Collection[str]) -> None:
-    _check(model, {name: value.shape for name, value in weights.items()}, path, may_lack)
-    model.load_state_dict(weights, strict=False)
-
-
-def _check(model: nn.Module, shapes: Mapping[str, torch.Size], path: Path, may_lack: Collection[str]) -> None:
-    own = model.state_dict()
-    wrong = {name for name, shape in shapes.items() if name not in own or own[name].shape != shape}
-    wrong |= set(own) - set(shapes) - _shared_names(model) - set(may_lack)
-    if wrong:
-        names = ", ".join(sorted(wrong)[:3])
-        raise ConfigError(f"'{path}' holds the weights of another model: they differ in {names}.")
+    own, theirs = model.state_dict(), weights.tensors
+    of_head = {key for key in theirs if key.startswith(f"{weights.head}.")}
+    resized = any(key in own and own[key].shape != theirs[key].shape for key in of_head)
+    if weights.head == model.head.name and not resized:
+        fill(model, weights, may_lack=may_lack)
+        return True
+    lacking = {key for key in own if key.startswith(f"{model.head.name}.")}
+    body = replace(weights, tensors={key: value for key, value in theirs.items() if key not in of_head})
+    fill(model, body, may_lack={*may_lack, *lacking})
+    return False
 
 
 def load_mean(model: nn.Module, paths: Sequence[Path]) -> None:

@@ -19,15 +19,14 @@ from lightning_tx.decoding.base import DECODING, Decoding
 from lightning_tx.groups import GROUPS
 from lightning_tx.model.body import Body, language_model
 from lightning_tx.model.build import assembled
-from lightning_tx.model.config import PARTS, ModelConfig
+from lightning_tx.model.config import PARTS, ModelConfig, adapter_of
 from lightning_tx.model.parts import Parts
 from lightning_tx.model.sizes import Sizes
 from lightning_tx.optimizer.base import OPTIMIZER
 from lightning_tx.runs import plugins
-from lightning_tx.runs.finding import find_run
-from lightning_tx.runs.starting import start_weights
+from lightning_tx.runs.starting import Start, find_start
 from lightning_tx.runs.store import get_store
-from lightning_tx.runs.values import Values
+from lightning_tx.runs.values import InitFrom, Values
 from lightning_tx.schedule.base import SCHEDULE, Schedule
 from lightning_tx.task.base import TASK, Task, problems_of
 from lightning_tx.tokenizer.base import TOKENIZER, TokenizerTrainer
@@ -40,7 +39,7 @@ class RunConfig:
     """What one run is, checked: every part can be built, and they go together.
 
     Attributes:
-        init_from: the whole id of the run whose weights it starts from; None to start afresh.
+        init_from: the run whose weights it starts from; None to start afresh.
         raw: the plain values that were parsed, as they are recorded.
         d_model: width of the model's states.
         max_seq_len: longest sequence that the model is trained on, in tokens.
@@ -63,7 +62,7 @@ class RunConfig:
     root: Path
     study: str | None
     margin: Any
-    init_from: str | None
+    init_from: Start | None
     d_model: int
     max_seq_len: int
     raw: Mapping[str, Any]
@@ -81,8 +80,7 @@ class RunConfig:
         parts, problems = _parsed(raw)
         unsound = {problem.partition(":")[0].partition(".")[0] for problem in problems}
         built = Parts(parts["model"], watch=True) if "model" in parts else None
-        found: dict[str, Any] = {"init_from": None}
-        problems += _problems_together(parts, raw, unsound, found)
+        problems += _problems_together(parts, raw, unsound)
         model = None
         if built is not None and unsound.isdisjoint(MODEL_KEYS):
             try:
@@ -92,16 +90,20 @@ class RunConfig:
         if problems or built is None or model is None:
             raise ConfigError(problems)
         values: Values = parts.pop("values")
+        start, tokenizer = parts["init_from"], parts["tokenizer"]
         return cls(
             **parts,
             seed=values.seed,
             root=Path(values.root),
             study=values.study,
             margin=values.margin,
-            init_from=found["init_from"],
             d_model=model.d_model,
             max_seq_len=model.max_seq_len,
-            raw={**raw, **found},
+            raw={
+                **raw,
+                "init_from": start and start.plain,
+                "tokenizer": {"name": tokenizer.name, **tokenizer.options},
+            },
             unread=frozenset(_unread(parts, built)),
             unread_overrides=frozenset(
                 (index, group)
@@ -222,10 +224,11 @@ def _choice(group: Group[Any], raw: Mapping[str, Any]) -> Choice[Any]:
     return group.parse(raw[group.name])
 
 
-def _problems_together(
-    parts: Mapping[str, Any], raw: Mapping[str, Any], unsound: set[str], found: dict[str, Any]
-) -> list[str]:
-    """Problems that show when parts meet; those that concern an unsound part show once it is mended."""
+def _problems_together(parts: dict[str, Any], raw: Mapping[str, Any], unsound: set[str]) -> list[str]:
+    """Problems that show when parts meet; those that concern an unsound part show once it is mended.
+
+    The run to start from, and the tokenizer where that is its own, are among the parts then.
+    """
     attempts: list[tuple[Sequence[str], Callable[[], Any]]] = [
         (["data"], lambda: _refuse(parts["data"].create().problems())),
         (
@@ -242,7 +245,8 @@ def _problems_together(
         (["margin"], lambda: Margin.parse(raw["margin"]) if raw.get("margin") is not None else None),
         (["tokenizer"], lambda: parts["tokenizer"].create()),
         (["decoding"], lambda: parts["decoding"].create()),
-        (["tracking", "root", "init_from"], lambda: _check_start(raw, found)),
+        (["tracking", "root", "init_from", "adapter"], lambda: parts.update(init_from=_start_of(raw))),
+        (["tracking", "root", "init_from", "tokenizer"], lambda: parts.update(tokenizer=_tokenizer_of(parts, raw))),
     ]
     problems: list[str] = []
     for needed, attempt in attempts:
@@ -263,12 +267,21 @@ def _build(parsed: Mapping[str, Any], parts: Parts) -> Body:
     return assembled(config, parts, Sizes(vocab_size, source_vocab_size, num_classes=2), head, "meta")
 
 
-def _check_start(raw: Mapping[str, Any], found: dict[str, Any]) -> None:
-    """Find the run that a run starts from, and put its whole id among what was found: ``last`` is soon another one."""
-    if raw.get("init_from") is not None:
-        store = get_store(raw)
-        found["init_from"] = find_run(store, raw["init_from"], "init_from").run_id
-        start_weights(found["init_from"], store)
+def _start_of(raw: Mapping[str, Any]) -> Start | None:
+    """The run that a run starts from, by its whole id: ``last`` is soon another one."""
+    if raw.get("init_from") is None:
+        return None
+    return find_start(InitFrom.model_validate(raw["init_from"]), adapter_of(raw), get_store(raw))
+
+
+def _tokenizer_of(parts: Mapping[str, Any], raw: Mapping[str, Any]) -> Choice[TokenizerTrainer]:
+    """The tokenizer that was chosen, or the choice of the run to start from where it stands for that."""
+    chosen, start = parts["tokenizer"], parts.get("init_from")
+    if not chosen.component.of_base or (start is None and raw.get("init_from") is not None):
+        return chosen
+    if start is None:
+        raise ConfigError(f"tokenizer: {chosen.name} is that of the run to start from; name that: init_from=RUN.")
+    return start.tokenizer(get_store(raw))
 
 
 def _unread(parts: Mapping[str, Any], built: Parts) -> set[str]:

@@ -7,8 +7,8 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.build import build_model
 from lightning_tx.runs.assembly import loaders_of
 from lightning_tx.runs.config import RunConfig
-from lightning_tx.runs.materials import Materials, cache_folder
-from lightning_tx.runs.starting import check_start
+from lightning_tx.runs.materials import Materials, cache_folder, is_of_kind
+from lightning_tx.runs.starting import start_from
 from lightning_tx.runs.store import get_store
 from lightning_tx.tracking.store import Store
 
@@ -28,22 +28,26 @@ def problems_with(config: RunConfig, materials: Materials) -> list[str]:
         model = build_model(config.model, **asdict(materials.sizes), head=config.task.create().head, device="meta")
         if config.init_from is not None:
             store = get_store(config.raw)
-            problems += _of_base(config.init_from, materials, store)
-            check_start(model, config.model.adapter.create(), config.init_from, store)
+            problems += _of_base(config.init_from.run_id, config, materials, store)
+            start_from(model, config.model.adapter.create(), config.init_from, store, config.raw.get("plugins", []))
     except ConfigError as error:
         problems += error.problems
     return problems
 
 
-def _of_base(run_id: str, materials: Materials, store: Store) -> list[str]:
-    digest = store.run(run_id).facts.get("tokenizer", materials.tokenizers.digest)
-    if digest == materials.tokenizers.digest:
+def _of_base(run_id: str, config: RunConfig, materials: Materials, store: Store) -> list[str]:
+    ours = materials.tokenizers.digest
+    theirs = store.run(run_id).facts.get("tokenizer", ours)
+    if theirs == ours:
         return []
-    theirs, ours = store.config(run_id)["tokenizer"], materials.tokenizers.digest
+    if is_of_kind(store.config(run_id)["tokenizer"], config.tokenizer):
+        return [
+            f"init_from: {run_id!r}: its tokenizer does not do for task={config.task.name}: it lacks special tokens, "
+            "or is one for both sides where two are needed, or the other way round."
+        ]
     return [
-        f"init_from: {run_id!r} was trained with another tokenizer ({digest}, not {ours}): the rows of its "
-        f"weights would stand for other tokens. Choose the same kind, tokenizer={theirs['name']} with its "
-        "options, and that run's own is taken."
+        f"init_from: {run_id!r} was trained with another tokenizer ({theirs}, not {ours}): the rows of its weights "
+        "would stand for other tokens. tokenizer=base takes that run's own."
     ]
 
 

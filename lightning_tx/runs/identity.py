@@ -58,7 +58,7 @@ def _essentials(config: RunConfig) -> dict[str, Any]:
     trainer = config.trainer.model_dump(exclude_defaults=True)
     content["model"] = model
     content["trainer"] = {key: value for key, value in trainer.items() if f"trainer.{key}" not in VOLATILE}
-    return {**content, "seed": config.seed, "init_from": config.init_from}
+    return {**content, "seed": config.seed, "init_from": config.raw["init_from"]}
 
 
 def _essential_override(config: RunConfig, index: int) -> Mapping[str, Any]:

@@ -5,15 +5,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.body import Body
 from lightning_tx.model.build import build_model
-from lightning_tx.model.weights import load_weights
+from lightning_tx.model.weights import Weights, fill
 from lightning_tx.runs.finding import find_run
-from lightning_tx.runs.materials import sizes_of
 from lightning_tx.runs.plugins import admit
-from lightning_tx.runs.recorded import tokenizers_of
+from lightning_tx.runs.recorded import sizes_of, tokenizers_of
 from lightning_tx.runs.store import recorded_at
 from lightning_tx.task.base import TASK
 from lightning_tx.tokenizer.sides import Tokenizers
@@ -65,8 +66,16 @@ def load_run(
     return load_from(store, find_run(store, run).run_id, plugins=plugins)
 
 
-def load_from(store: Store, run_id: str, *, plugins: Sequence[str | Path] = ()) -> LoadedRun:
+def load_from(
+    store: Store, run_id: str, *, plugins: Sequence[str | Path] = (), device: torch.device | str = "cpu"
+) -> LoadedRun:
     """Rebuild a run of a store; as :func:`load_run`.
+
+    Args:
+        store: where it is recorded.
+        run_id: its whole id.
+        plugins: as of :func:`load_run`.
+        device: where the model is to be; ``"meta"`` for shapes alone.
 
     Raises:
         ConfigError: the run has no weights, or needs a plugin file that is not listed.
@@ -83,6 +92,6 @@ def load_from(store: Store, run_id: str, *, plugins: Sequence[str | Path] = ()) 
     tokenizers = tokenizers_of(store, run_id)
     classes = record.params.get(names.NUM_CLASSES)
     sizes = sizes_of(tokenizers, None if classes is None else int(classes))
-    model = build_model(config, **asdict(sizes), head=TASK.create(config["task"]).head)
-    load_weights(model, store.artifact_path(run_id, names.WEIGHTS_FILE))
+    model = build_model(config, **asdict(sizes), head=TASK.create(config["task"]).head, device=device)
+    fill(model, Weights.read(store.artifact_path(run_id, names.WEIGHTS_FILE), device))
     return LoadedRun(record, config, model.eval(), tokenizers)

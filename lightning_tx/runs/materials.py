@@ -1,6 +1,7 @@
 """What a run is made from: its data, and the tokenizers trained on them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,10 @@ from lightning_tx.core.group import Choice
 from lightning_tx.data.base import Data, Splits
 from lightning_tx.model.sizes import Sizes
 from lightning_tx.runs.config import RunConfig
-from lightning_tx.runs.recorded import tokenizers_of
+from lightning_tx.runs.recorded import sizes_of, tokenizers_of
 from lightning_tx.runs.store import get_store
 from lightning_tx.task.base import Task
-from lightning_tx.tokenizer.base import TOKENIZER
+from lightning_tx.tokenizer.base import TOKENIZER, TokenizerTrainer
 from lightning_tx.tokenizer.cached import train_cached
 from lightning_tx.tokenizer.sides import Tokenizers
 
@@ -37,11 +38,6 @@ class Materials:
         return sizes_of(self.tokenizers, self.num_classes)
 
 
-def sizes_of(tokenizers: Tokenizers, num_classes: int | None) -> Sizes:
-    """What a model takes from tokenizers and a number of classes."""
-    return Sizes(tokenizers.target.vocab_size, tokenizers.source.vocab_size, num_classes)
-
-
 def materials_of(config: RunConfig) -> Materials:
     """Read the data and train or load the tokenizers of a run; the same ones are made once a process.
 
@@ -53,7 +49,7 @@ def materials_of(config: RunConfig) -> Materials:
     """
     chosen = [choice.essential() for choice in (config.data, config.tokenizer, config.task)]
     folder = cache_folder(config.root)
-    key = json.dumps([*chosen, str(folder), config.init_from], sort_keys=True)
+    key = json.dumps([*chosen, str(folder), config.init_from and config.init_from.run_id], sort_keys=True)
     if key not in _materials:
         splits, task = _splits_of(config.data, folder), config.task.create()
         texts = task.tokenizer_texts(splits)
@@ -68,15 +64,19 @@ def _of_base(config: RunConfig, task: Task, number: int) -> Tokenizers | None:
     """The tokenizers of the run to start from, where they are of the kind, and as many as, this run asks for."""
     if config.init_from is None:
         return None
-    store = get_store(config.raw)
-    theirs = store.config(config.init_from)["tokenizer"]
-    if TOKENIZER.problems(theirs) or TOKENIZER.parse(theirs).essential() != config.tokenizer.essential():
+    store, run_id = get_store(config.raw), config.init_from.run_id
+    if not is_of_kind(store.config(run_id)["tokenizer"], config.tokenizer):
         return None
-    tokenizers = tokenizers_of(store, config.init_from)
+    tokenizers = tokenizers_of(store, run_id)
     complete = all(
         side.knows(token) for side in (tokenizers.source, tokenizers.target) for token in task.special_tokens
     )
     return tokenizers if complete and number == (1 if tokenizers.is_one else 2) else None
+
+
+def is_of_kind(recorded: Mapping[str, Any], chosen: Choice[TokenizerTrainer]) -> bool:
+    """Whether the tokenizer of a recorded config is made as the one that was chosen, be it of other text."""
+    return not TOKENIZER.problems(recorded) and TOKENIZER.parse(recorded).essential() == chosen.essential()
 
 
 def forget() -> None:

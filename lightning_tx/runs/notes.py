@@ -29,10 +29,15 @@ def _of_steps(config: RunConfig) -> list[str]:
 
 
 def _of_adapter(config: RunConfig) -> list[str]:
-    if config.model.adapter.name == "none" or config.init_from is not None:
+    adapter = config.model.adapter
+    if config.init_from is not None:
+        return config.init_from.notes(adapter)
+    if adapter.name == "none":
         return []
-    name = config.model.adapter.name
-    return [f"adapter: {name!r} is trained on a base that never was; init_from=RUN takes the weights of a trained one."]
+    return [
+        f"adapter: {adapter.name!r} is trained on a base that never was; init_from=RUN takes the weights of a trained "
+        "one."
+    ]
 
 
 def _of_data(config: RunConfig, materials: Materials) -> list[str]:

@@ -1,7 +1,8 @@
-"""The tokenizers that a recorded run has left."""
+"""The tokenizers that a recorded run has left, and the sizes that follow from them."""
 
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.model.sizes import Sizes
 from lightning_tx.tokenizer.base import Tokenizer
 from lightning_tx.tokenizer.sides import Tokenizers
 from lightning_tx.tracking.store import Store
@@ -25,3 +26,8 @@ def tokenizers_of(store: Store, run_id: str) -> Tokenizers:
             f"run {run_id}: its tokenizer ({tokenizers.digest}) is not the one it was trained with ({recorded})."
         )
     return tokenizers
+
+
+def sizes_of(tokenizers: Tokenizers, num_classes: int | None) -> Sizes:
+    """What a model takes from tokenizers and a number of classes."""
+    return Sizes(tokenizers.target.vocab_size, tokenizers.source.vocab_size, num_classes)

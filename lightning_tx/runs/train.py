@@ -20,7 +20,7 @@ from lightning_tx.runs.facts import facts_of, settle_precision, targets_of
 from lightning_tx.runs.identity import identify
 from lightning_tx.runs.materials import Materials, materials_of
 from lightning_tx.runs.pictures import drawn
-from lightning_tx.runs.starting import start_from
+from lightning_tx.runs.starting import Start, start_from
 from lightning_tx.task.base import Task
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.run import TrackedRun
@@ -84,10 +84,8 @@ def train(
     ) as run:
         seed_everything(config.seed)
         parts = assemble(config, materials)
-        if config.init_from:
-            taken = start_from(parts.model, config.model.adapter.create(), config.init_from, store)
-            if not taken:
-                _tell_of_fresh_head(run, parts.model.head.name, config.init_from, say)
+        if config.init_from is not None:
+            _start(run, config, config.init_from, parts.model, say)
         sizes = _sizes(parts.model, config, task, materials)
         precision = _record_start(run, config, materials, parts, sizes, say)
         fit(
@@ -166,9 +164,12 @@ def _state_margin(margin: Any, study: Study | None) -> None:
     study.state_margin(margin)
 
 
-def _tell_of_fresh_head(run: TrackedRun, head: str, run_id: str, say: Callable[[str], None]) -> None:
-    say(f"init_from: the head {head!r} starts fresh, as run {run_id} has another; its other weights are taken")
-    run.set_tags({names.FRESH_HEAD: head})
+def _start(run: TrackedRun, config: RunConfig, start: Start, model: Body, say: Callable[[str], None]) -> None:
+    """Fill the model with the weights that it starts from; tell and record where its head has none."""
+    if not start_from(model, config.model.adapter.create(), start, run.store, config.raw.get("plugins", [])):
+        head = model.head.name
+        say(f"init_from: the head {head!r} starts fresh: run {start.run_id} has another; its other weights are taken")
+        run.set_tags({names.FRESH_HEAD: head})
 
 
 def _sizes(model: Body, config: RunConfig, task: Task, materials: Materials) -> dict[str, float]:

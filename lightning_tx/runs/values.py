@@ -1,12 +1,37 @@
 """The keys of a config that are no group and hold no options."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from lightning_tx.core.schema import LARGEST, STRICT
 
 Text = Annotated[str, Field(min_length=1)]
+
+
+class InitFrom(BaseModel):
+    """The run that a run starts from; the name of it alone stands for a mapping with nothing else.
+
+    Attributes:
+        run: its id, the beginning of it, ``last`` or ``best:STUDY``.
+        adapter: what becomes of the adapter that it was trained with (:mod:`lightning_tx.runs.starting`).
+    """
+
+    model_config = STRICT
+
+    run: Text
+    adapter: Literal["merge", "continue"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"run": value}
+        if isinstance(value, Mapping | cls):
+            return value
+        raise PydanticCustomError("string_type", "Input should be the name of a run, or a mapping of run and adapter")
 
 
 class Values(BaseModel):
@@ -27,5 +52,5 @@ class Values(BaseModel):
     root: Text
     study: Text | None = None
     margin: str | float | None = None
-    init_from: Text | None = None
+    init_from: InitFrom | None = None
     plugins: list[str] = Field(default_factory=list)

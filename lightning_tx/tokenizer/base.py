@@ -4,7 +4,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from tokenizers import Tokenizer as Backend
 
@@ -98,8 +98,13 @@ class Tokenizer:
 
 
 class TokenizerTrainer(ABC):
-    """Base of the group ``tokenizer``: the recipe by which a tokenizer is made from training text."""
+    """Base of the group ``tokenizer``: the recipe by which a tokenizer is made from training text.
 
+    Attributes:
+        of_base: whether it stands for whatever the run to start from has.
+    """
+
+    of_base: ClassVar[bool] = False
     #: In the order of their ids from 0 on.
     special_tokens: tuple[str, ...] = SPECIAL_TOKENS
 

@@ -125,10 +125,24 @@ class TestAnotherHead:
         start = f"init_from={first.run_id}"
         with pytest.raises(ConfigError, match=r"another model: they differ in stack\.layers\.1"):
             run(overrides(root, plugins, *self.SMALL, start, "model.num_layers=2"))
-        with pytest.raises(ConfigError, match="would start fresh and stay so"):
-            run(overrides(root, plugins, *self.SMALL, start, "adapter=lora"))
+        for targets in ("q_proj", "q_proj,classifier"):
+            with pytest.raises(ConfigError, match="would start fresh and stay so"):
+                run(overrides(root, plugins, *self.SMALL, start, "adapter=lora", f"adapter.targets=[{targets}]"))
         record, said = run(overrides(root, plugins, *self.SMALL, start))
         assert record.tags[names.FRESH_HEAD] == "classifier" and sum("starts fresh" in line for line in said) == 1
+
+    def test_it_stands_on_a_body_that_an_adapter_was_merged_into(self, root: Path, text: Path, plugins: str) -> None:
+        before = ["task=causal_lm", "data=text_file", f"data.path={text}", "tokenizer=byte", "model.max_seq_len=96"]
+        before += [*self.SMALL, "model.d_model=32", "trainer.accelerator=cpu", f"root={root}"]
+        first, _ = run([*before, "adapter=lora", "adapter.rank=2", "optimizer.lr=0.1"])
+        record, said = run(overrides(root, plugins, *self.SMALL, f"init_from={first.run_id}", self.STILL))
+        assert record.tags[names.FRESH_HEAD] == "classifier" and sum("starts fresh" in line for line in said) == 1
+        adapted = load_run(first.run_id, root=root).model
+        tuned = load_run(record.run_id, root=root, plugins=files_of(plugins)).model
+        tokens = torch.arange(5, 21).view(2, 8)
+        with torch.no_grad():
+            states = [model(tokens).x for model in (adapted, tuned)]
+        torch.testing.assert_close(*states, rtol=0, atol=1e-5)
 
 
 def classes_of(model: Any) -> int:

@@ -9,12 +9,13 @@ from lightning_tx.cli import main
 from lightning_tx.cli.compose import compose
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.fitting import problems_with
+from lightning_tx.runs.identity import identify
 from lightning_tx.runs.materials import materials_of
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
 from lightning_tx.task.base import TASK
 from lightning_tx.tracking.store import Store
-from tests.tiny import tiny_config, tiny_overrides
+from tests.tiny import problems_of_run, tiny_config, tiny_overrides
 
 
 def problems(raw: dict) -> list[str]:
@@ -118,7 +119,25 @@ def test_another_tokenizer_than_that_of_the_weights_is_refused(
 ) -> None:
     found = problems(tiny_config(root, other_text, *words, "init_from=last"))
     assert found[0].startswith(f"init_from: '{base_run}' was trained with another tokenizer (")
-    assert "tokenizer=bpe" in found[0]
+    assert found[0].endswith("tokenizer=base takes that run's own.")
+
+
+def test_the_tokenizer_of_the_weights_can_be_asked_for_whatever_it_is(
+    root: Path, base_run: str, other_text: Path
+) -> None:
+    raw = tiny_config(root, other_text, "tokenizer=base", "init_from=last")
+    config, same = RunConfig.parse(raw), RunConfig.parse(tiny_config(root, other_text, *LEARNS, "init_from=last"))
+    assert problems(raw) == []
+    assert config.tokenizer == same.tokenizer and identify(config) == identify(same)
+    assert config.raw["tokenizer"] == Store.get(root).config(base_run)["tokenizer"]
+    assert materials_of(config).tokenizers.digest == Store.get(root).run(base_run).facts["tokenizer"]
+
+
+def test_the_tokenizer_of_no_run_is_refused(root: Path, text: Path) -> None:
+    (problem,) = problems_of_run(tiny_config(root, text, "tokenizer=base"))
+    assert problem == "tokenizer: base is that of the run to start from; name that: init_from=RUN."
+    (problem,) = problems_of_run(tiny_config(root, text, "tokenizer=base", "init_from=nowhere"))
+    assert problem.startswith("init_from: there is no run 'nowhere'")
 
 
 def test_a_special_token_that_the_tokenizer_of_the_weights_lacks(root: Path, text: Path) -> None:
