@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _view(store: "Store", study: str) -> str:
     """The address of a study's page: what it varies, the seed, and the metrics as columns."""
-    from lightning_tx.runs.identity import VOLATILE
+    from lightning_tx.runs.volatile import VOLATILE
     from lightning_tx.studies.factors import find_factors
     from lightning_tx.tracking.view import share_view
 
