@@ -41,7 +41,7 @@ class Flags:
         Raises:
             ConfigError: with every option that cannot be followed.
         """
-        given = _parser().parse_intermixed_args(list(arguments))
+        given = parser().parse_intermixed_args(list(arguments))
         shows = [name for name in SHOWING if getattr(given, name)]
         problems = _problems(given, shows)
         if problems:
@@ -86,18 +86,18 @@ def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     """The options that ``hydra.main`` knows; what they do, and their help, is its own."""
-    parser = argparse.ArgumentParser(prog="ltx train", add_help=False)
-    parser.add_argument("overrides", nargs="*")
+    known = argparse.ArgumentParser(prog="ltx train", add_help=False)
+    known.add_argument("overrides", nargs="*")
     for names in (("--help", "-h"), ("--hydra-help",), ("--resolve",), ("--run", "-r"), ("--multirun", "-m")):
-        parser.add_argument(*names, action="store_true")
-    parser.add_argument("--shell-completion", "-sc", action="store_true")
-    parser.add_argument("--version", action="version", version=f"Hydra {hydra.__version__}")
-    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+        known.add_argument(*names, action="store_true")
+    known.add_argument("--shell-completion", "-sc", action="store_true")
+    known.add_argument("--version", action="version", version=f"Hydra {hydra.__version__}")
+    known.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
     for names in (("--package", "-p"), ("--config-path", "-cp"), ("--config-name", "-cn"), ("--config-dir", "-cd")):
-        parser.add_argument(*names)
-    parser.add_argument("--experimental-rerun")
+        known.add_argument(*names)
+    known.add_argument("--experimental-rerun")
     kinds = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
-    parser.add_argument("--info", "-i", const="all", nargs="?", choices=kinds)
-    return parser
+    known.add_argument("--info", "-i", const="all", nargs="?", choices=kinds)
+    return known

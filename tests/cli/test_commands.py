@@ -168,7 +168,9 @@ def test_completion_knows_commands_groups_choices_and_keys() -> None:
     assert "decoding=beam" in candidates(["generate", "last"], "decoding=")
     assert candidates(["generate", "last"], "data.") == []
     assert "trainer.batch_tokens=" in candidates(["evaluate", "last"], "trainer.batch")
-    assert "trainer." in candidates(["evaluate", "last"], "tr")
+    assert "trainer.batch_size=" in candidates(["evaluate", "last"], "tr")
+    assert {"decoding=", "root=", "tracking="} <= set(candidates(["generate", "last"], ""))
+    assert {"seed=", "positions=", "positions.", "hydra/"} <= set(candidates(["train"], ""))
     assert candidates(["evaluate", "last"], "trainer.max") == []
     assert candidates(["new"], "feed") == ["feed_forward"] and candidates(["new", "norm"], "") == []
     assert candidates(["new", "norm", "mine"], "--p") == ["--package"]

@@ -55,7 +55,7 @@ def test_an_address_that_cannot_be_had_is_said(monkeypatch, number, advice) -> N
         bind(self, address)
 
     monkeypatch.setattr(socket.socket, "bind", refuse)
-    with pytest.raises(ConfigError, match="127[.]0[.]0[.]1:80 cannot be used") as refused:
+    with pytest.raises(ConfigError, match=r"127\.0\.0\.1:80 cannot be used") as refused:
         ui.require_usable(80)
     assert os.strerror(number) in str(refused.value) and ("--port 50" in str(refused.value)) == advice
 
