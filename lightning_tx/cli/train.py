@@ -165,7 +165,7 @@ def _sweep(flags: Flags, request: Request, asked: "Sequence[Asked]") -> int:
     study = open_study(name, asked, overrides=flags.overrides, margin=configs[0].margin)
     out = console()
     out.print(f"Study [bold]{name}[/]: {len(request.jobs)} runs over {', '.join(request.swept)}.")
-    out.print("A line a run: its result on the validation split at the end of training, and what it took.", style="dim")
+    out.print("Each run: its result on the validation split at the end of training, and what it took.", style="dim")
     settled = settle_precision(study, configs)
     if settled:
         out.print(f"precision {settled[0]}: {settled[1]}", markup=False, soft_wrap=True)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Overrides that say nothing about what is trained.
 UNTOLD = ("study", "margin", "root", "plugins")
-
-
 #: In an estimate a job counts half as much after so many others.
 JOBS_HALF_LIFE = 2.0
 #: The longest of jobs that are alike takes at most so many times as long as the shortest.
