@@ -44,6 +44,9 @@ class _Groups(Mapping[str, Group[Any]]):
     def __len__(self) -> int:
         return len(_HOMES)
 
+    def __contains__(self, name: object) -> bool:
+        return name in _HOMES  # a mapping's own would import the group to find out
+
 
 #: The groups by name.
 GROUPS: Mapping[str, Group[Any]] = _Groups()

@@ -5,13 +5,17 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lightning_tx.cli import main
+from lightning_tx.cli.flags import Flags
 from lightning_tx.cli.new import groups, plain_files
+from lightning_tx.cli.request import read_request
+from lightning_tx.cli.translation import EXTRAS
 from lightning_tx.groups import GROUPS
 from lightning_tx.runs import plugin_files
 from tests.documents import Block, blocks
@@ -93,6 +97,21 @@ def test_its_table_is_what_constructors_are_given() -> None:
     assert table == given
     named = PAGE.partition("every group that is extended: ")[2].partition(". ")[0]
     assert set(re.findall(r"\w+", named)) - {"and"} == {*groups()} - {"metric"}
+
+
+def test_the_page_on_launchers_names_what_there_is_and_its_commands_are_understood() -> None:
+    page = (ROOT / "docs" / "launchers.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \| `pip install 'lightning_tx\[(\w+)\]'` \|", page, re.MULTILINE)
+    assert {name: extra for cell, extra in rows for name in re.findall(r"\w+", cell)} == EXTRAS
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(EXTRAS.values()) <= declared.keys()
+    lines = [line for block in blocks(page, "sh") for line in block.text.splitlines()]
+    assert len(lines) == 3
+    for line in lines:
+        flags = Flags.parse(shlex.split(line)[2:])
+        chosen = [word.partition("=")[2] for word in flags.overrides if word.startswith("hydra/launcher=")]
+        assert flags.multirun and set(chosen) <= EXTRAS.keys()
+        assert read_request([word for word in flags.overrides if not word.startswith("hydra")], multirun=True).jobs
 
 
 @pytest.mark.parametrize("path", re.findall(r"\]\((\S+)\)", PAGE))

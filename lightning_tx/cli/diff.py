@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the config keys and the latest metrics in which two runs differ."""
     from lightning_tx.cli.render_diff import render_diff
     from lightning_tx.runs.finding import find_run
-    from lightning_tx.runs.identity import VOLATILE
+    from lightning_tx.runs.volatile import VOLATILE
 
     store = get_store(arguments)
     first, second = (find_run(store, text) for text in (arguments.first, arguments.second))

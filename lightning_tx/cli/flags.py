@@ -8,8 +8,10 @@ import hydra
 
 from lightning_tx.core.errors import ConfigError
 
-#: Options that only show something.
-SHOWING = ("help", "hydra_help", "cfg", "info", "shell_completion")
+#: Options that only show something; one of them at a time.
+SHOWING = ("help", "hydra_help", "cfg", "info")
+#: Options that say how ``--cfg`` shows it.
+OF_CFG = ("package", "resolve")
 #: Options that would train another config than the one that is checked.
 REPLACING = ("config_path", "config_name", "experimental_rerun")
 
@@ -34,41 +36,68 @@ class Flags:
 
     @staticmethod
     def parse(arguments: Sequence[str]) -> "Flags":
-        """Take a command line apart; leaves with a message where an option is unknown.
+        """Take a command line apart; leaves with a message where an option is unknown or lacks its value.
 
         Raises:
-            ConfigError: an option that cannot be followed.
+            ConfigError: with every option that cannot be followed.
         """
-        given = _parser().parse_intermixed_args(list(arguments))
-        only_shows = any(getattr(given, name) for name in SHOWING)
-        for name in REPLACING:
-            if getattr(given, name) and not only_shows:
-                raise ConfigError(f"--{name.replace('_', '-')}: only shown with --cfg; add choices by --config-dir.")
+        given = parser().parse_intermixed_args(list(arguments))
+        shows = [name for name in SHOWING if getattr(given, name)]
+        problems = _problems(given, shows)
+        if problems:
+            raise ConfigError(problems)
         options = [argument for argument in arguments if argument not in given.overrides]
         folders = [given.config_dir] if given.config_dir else []
-        if only_shows:
+        if shows:
             # Hydra shows one config; of a sweep it is that of the first job.
             options = [option for option in options if option != "-m" and not option.startswith("--mu")]
-        return Flags(options, given.overrides, given.multirun, folders, only_shows)
+        return Flags(options, given.overrides, given.multirun, folders, bool(shows))
 
     @property
     def arguments(self) -> list[str]:
-        """The options, then the overrides, as Hydra wants them."""
-        return [*self.options, *self.overrides]
+        """The overrides, then the options: one that may stand alone would take an override behind it for its value."""
+        return [*self.overrides, *self.options]
 
 
-def _parser() -> argparse.ArgumentParser:
+def _problems(given: argparse.Namespace, shows: Sequence[str]) -> list[str]:
+    """What keeps options from being followed, or from being followed together."""
+    problems = []
+    if len(shows) > 1:
+        problems.append(f"{', '.join(map(_option, shows))}: one of them at a time.")
+    if given.run and (given.multirun or shows):
+        others = [_option(name) for name in ("multirun", *shows) if getattr(given, name)]
+        problems.append(f"--run: it trains one run, which does not go with {', '.join(others)}.")
+    problems += [
+        f"{_option(name)}: it says how --cfg shows a config; add --cfg job."
+        for name in OF_CFG
+        if getattr(given, name) and "cfg" not in shows
+    ]
+    if given.shell_completion:
+        problems.append("--shell-completion: ltx has its own, for all commands: ltx completion bash (or zsh, fish).")
+    problems += [
+        f"{_option(name)}: only shown with --cfg; add choices by --config-dir."
+        for name in REPLACING
+        if getattr(given, name) and not shows
+    ]
+    return problems
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def parser() -> argparse.ArgumentParser:
     """The options that ``hydra.main`` knows; what they do, and their help, is its own."""
-    parser = argparse.ArgumentParser(prog="ltx train", add_help=False)
-    parser.add_argument("overrides", nargs="*")
+    known = argparse.ArgumentParser(prog="ltx train", add_help=False)
+    known.add_argument("overrides", nargs="*")
     for names in (("--help", "-h"), ("--hydra-help",), ("--resolve",), ("--run", "-r"), ("--multirun", "-m")):
-        parser.add_argument(*names, action="store_true")
-    parser.add_argument("--shell-completion", "-sc", action="store_true")
-    parser.add_argument("--version", action="version", version=f"Hydra {hydra.__version__}")
-    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+        known.add_argument(*names, action="store_true")
+    known.add_argument("--shell-completion", "-sc", action="store_true")
+    known.add_argument("--version", action="version", version=f"Hydra {hydra.__version__}")
+    known.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
     for names in (("--package", "-p"), ("--config-path", "-cp"), ("--config-name", "-cn"), ("--config-dir", "-cd")):
-        parser.add_argument(*names)
-    parser.add_argument("--experimental-rerun")
+        known.add_argument(*names)
+    known.add_argument("--experimental-rerun")
     kinds = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
-    parser.add_argument("--info", "-i", const="all", nargs="?", choices=kinds)
-    return parser
+    known.add_argument("--info", "-i", const="all", nargs="?", choices=kinds)
+    return known

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_tx.cli.console import console
+from lightning_tx.cli.imports import bulk_imports
 from lightning_tx.cli.stores import add_store_arguments, get_store
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
@@ -48,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the report and keep it as artifacts of the study."""
-    from lightning_tx.studies.reporting import find_study
+    with bulk_imports():
+        from lightning_tx.studies.reporting import find_study
 
     baselines = dict(_pair(text) for text in arguments.baseline)
     study = find_study(get_store(arguments), arguments.study)

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from lightning_tx.cli.console import console
+from lightning_tx.cli.imports import bulk_imports, import_torchmetrics
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,11 +20,14 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.table import Table
 
     from lightning_tx.cli.compose import compose
-    from lightning_tx.model.build import build_model
-    from lightning_tx.model.count import count_parameters, forward_flops_per_token, parameter_table
-    from lightning_tx.runs.config import RunConfig
-    from lightning_tx.runs.materials import materials_of
-    from lightning_tx.task.base import Task
+
+    with bulk_imports():
+        import_torchmetrics()
+        from lightning_tx.model.build import build_model
+        from lightning_tx.model.count import count_parameters, forward_flops_per_token, parameter_table
+        from lightning_tx.runs.config import RunConfig
+        from lightning_tx.runs.materials import materials_of
+        from lightning_tx.task.base import Task
 
     config = RunConfig.parse(compose(arguments.overrides))
     task = config.task.create()

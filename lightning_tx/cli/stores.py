@@ -46,6 +46,7 @@ def get_store(arguments: argparse.Namespace) -> "Store":
             such MLflow experiment.
     """
     from lightning_tx.cli.compose import compose
+    from lightning_tx.cli.imports import bulk_imports
     from lightning_tx.core.errors import ConfigError
     from lightning_tx.runs import store as runs
 
@@ -62,4 +63,5 @@ def get_store(arguments: argparse.Namespace) -> "Store":
         values[option] = value
     if problems:
         raise ConfigError(problems)
-    return runs.get_store(config)
+    with bulk_imports():  # MLflow and what it needs for a database come with the first call
+        return runs.get_store(config)

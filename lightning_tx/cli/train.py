@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
-from lightning_tx.cli.compose import CONFIG, HYDRA_VERSION, UnknownChoices, prepare
+from lightning_tx.cli.compose import CONFIG, HYDRA_VERSION, UnknownChoices, prepare, refuse, several_values
 from lightning_tx.cli.console import console
 from lightning_tx.cli.flags import Flags
 from lightning_tx.cli.grammar import forced, parse
@@ -36,13 +36,12 @@ def run(arguments: Sequence[str]) -> int:
     prepare()
     flags = Flags.parse(arguments)
     if flags.only_shows and not flags.multirun:
-        parse(flags.overrides)
+        refuse(several_values(parse(flags.overrides)))
         _hydra(flags.arguments, _refuse)
         return 0
     request = _read(flags)
     if flags.only_shows:
-        of_hydra = [override for override in flags.overrides if override.startswith("hydra")]
-        _hydra([*flags.options, *of_hydra, *request.jobs[0].overrides], _refuse)
+        _show_first(flags, request)
         return 0
     silence()
     with bulk_imports():
@@ -55,6 +54,14 @@ def run(arguments: Sequence[str]) -> int:
     check_with_data(asked)
     _print_notes(asked)
     return (_sweep if request.is_sweep else _single)(flags, request, asked)
+
+
+def _show_first(flags: Flags, request: Request) -> None:
+    """Have Hydra show what it is asked for of the first job of a sweep."""
+    of_hydra = [override for override in flags.overrides if override.startswith("hydra")]
+    first = request.jobs[0]
+    print(f"Of {len(request.jobs)} jobs the first is shown: {title_of(first, request.swept)}", file=sys.stderr)
+    _hydra([*of_hydra, *first.overrides, *flags.options], _refuse)
 
 
 def _read(flags: Flags) -> Request:
@@ -158,6 +165,7 @@ def _sweep(flags: Flags, request: Request, asked: "Sequence[Asked]") -> int:
     study = open_study(name, asked, overrides=flags.overrides, margin=configs[0].margin)
     out = console()
     out.print(f"Study [bold]{name}[/]: {len(request.jobs)} runs over {', '.join(request.swept)}.")
+    out.print("Each run: its result on the validation split at the end of training, and what it took.", style="dim")
     settled = settle_precision(study, configs)
     if settled:
         out.print(f"precision {settled[0]}: {settled[1]}", markup=False, soft_wrap=True)

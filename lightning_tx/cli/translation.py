@@ -1,5 +1,6 @@
 """What Hydra, OmegaConf and yaml raise, said as one sentence that names the key or the file."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,17 @@ from yaml import MarkedYAMLError, YAMLError
 
 from lightning_tx.core.errors import ConfigError, choices, nearest
 
+#: The group of Hydra's launchers, and the extra of ours that brings each.
+LAUNCHER = "hydra/launcher"
+EXTRAS = {
+    "joblib": "joblib",
+    "ray": "ray",
+    "ray_aws": "ray",
+    "submitit_local": "submitit",
+    "submitit_slurm": "submitit",
+}
+_NO_OPTION = re.compile(r"Could not override 'hydra\.launcher\.([\w.]+)'")
+
 
 @contextmanager
 def translated() -> Iterator[None]:
@@ -20,6 +32,13 @@ def translated() -> Iterator[None]:
     except MissingConfigException as error:
         group, _, label = (error.missing_cfg_file or "").rpartition("/")
         options = error.options or []
+        if group == LAUNCHER and label in EXTRAS:
+            raise ConfigError(
+                f"{group}: {label!r} is not installed; pip install 'lightning_tx[{EXTRAS[label]}]'. "
+                f"Installed: {choices(options)}."
+            ) from error
+        if group == LAUNCHER:
+            options = [*options, *EXTRAS]
         if not options:
             raise ConfigError(_one_line(error)) from error
         raise ConfigError(
@@ -60,5 +79,11 @@ def _undecodable() -> list[Path]:
 
 
 def _one_line(*errors: BaseException | None) -> str:
+    option = _NO_OPTION.search(str(errors[0]))
+    if option is not None:
+        return (
+            f"hydra.launcher.{option[1]}: the launcher has no such option; choose one that has, as in "
+            f"{LAUNCHER}=joblib hydra.launcher.n_jobs=2. Launchers: basic, {choices(EXTRAS)}."
+        )
     lines = [line.strip() for error in errors if error for line in str(error).splitlines()]
     return " ".join(dict.fromkeys(line for line in lines if line))

@@ -14,6 +14,7 @@ from lightning_tx.cli import unexpected
 from lightning_tx.cli.console import console
 from lightning_tx.cli.grammar import forced
 from lightning_tx.cli.imports import bulk_imports
+from lightning_tx.cli.pace import Pace, duration
 from lightning_tx.cli.request import Job, Request
 from lightning_tx.cli.search_path import CONFIG_GROUPS
 from lightning_tx.core import names
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 #: Overrides that say nothing about what is trained.
 UNTOLD = ("study", "margin", "root", "plugins")
+#: In an estimate a job counts half as much after so many others.
+JOBS_HALF_LIFE = 2.0
+#: The longest of jobs that are alike takes at most so many times as long as the shortest.
+ALIKE = 1.5
 
 
 @dataclass
@@ -56,7 +61,7 @@ class Worker:
             import mlflow  # noqa: F401
 
             import lightning_tx.training.fit  # noqa: F401
-            from lightning_tx.cli.progress import ProgressBar
+            from lightning_tx.cli.progress import progress_on
             from lightning_tx.runs.train import train
         from lightning_tx.runs.store import open_store
         from lightning_tx.tracking.errors import RunFinished
@@ -67,23 +72,24 @@ class Worker:
         job, total, swept = self.request.jobs[number], len(self.request.jobs), self.request.swept
         out = console()
         title = title_of(job, swept)
-        # On a terminal the progress bar carries the title until the run has ended.
         alone = total == 1
-        line = title if alone else f"[{number + 1}/{total}] {title}"
-        out.print("" if out.is_terminal else line, markup=False, end="\n" if alone and not out.is_terminal else "")
+        # A run among others is named in each of its lines, for several may be trained side by side.
+        lead = "" if alone else f"[{number + 1}/{total}] {title}"
+        if alone:
+            out.print(title, markup=False, soft_wrap=True)
         began = time.monotonic()
         try:
             config = self._config(number)
             store = open_store(config.raw)
             study = Study.get(store, config.study) if config.study else None
-            name, bar = _run_name(job, swept), ProgressBar(out, line)
+            name, bar = _run_name(job, swept), progress_on(out, lead)
             told: dict[str, Any] = {"say": lambda text: out.print(f"  {text}", markup=False)} if alone else {}
             record = train(config, name=name, labels=job.labels, store=store, study=study, callbacks=[bar], **told)
         except RunFinished as finished:
             record, seconds = finished.record, None
         except Exception as error:
             self.failures += 1
-            out.print(line if out.is_terminal else "", markup=False, end="")
+            out.print(lead, markup=False, soft_wrap=True, end="")
             _print_failure(error, out)
             return float("nan")
         else:
@@ -91,9 +97,9 @@ class Worker:
             self.seconds.append(seconds)
         metric = record.tags[names.METRIC]
         value = record.metrics[metric]
-        took = "finished before" if seconds is None else f"{seconds:.0f} s"
-        out.print(line if out.is_terminal else "", markup=False, end="")
-        out.print(f"  {metric} {value:.4g}  ({took}{self._time_left(total - number - 1)})")
+        took = "finished before" if seconds is None else duration(seconds)
+        result = f"{metric} {value:.4g}  ({took}{self.time_left(total - number - 1)})"
+        out.print(f"{lead}  {result}", markup=False, soft_wrap=True)
         if alone:
             out.print(f"  run {record.run_id}", markup=False)
         return value
@@ -106,11 +112,16 @@ class Worker:
 
         return self.configs[number] if self.configs else RunConfig.parse(self.request.jobs[number].config)
 
-    def _time_left(self, left: int) -> str:
+    def time_left(self, left: int) -> str:
+        """How long the jobs left will take, judged by those before, the latest most; rough where these differ."""
         if not left or not self.seconds:
             return ""
-        minutes = left * sum(self.seconds) / len(self.seconds) / 60
-        return f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
+        pace = Pace(JOBS_HALF_LIFE)
+        for seconds in self.seconds:
+            pace.add(1, seconds)
+        expected = pace.seconds_for(left) or 0.0
+        alike = len(self.seconds) > 1 and max(self.seconds) <= ALIKE * min(self.seconds)
+        return f", {'about' if alike else 'roughly'} {duration(expected)} left"
 
 
 def title_of(job: Job, swept: Sequence[str] = ()) -> str:

@@ -9,19 +9,7 @@ from lightning_tx.runs import plugin_files
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.materials import materials_of
 from lightning_tx.runs.plugins import files_of
-
-#: Keys that do not change what is learnt: where files lie, what is recorded, which device does the work.
-VOLATILE = (
-    "root",
-    "study",
-    "margin",
-    "plugins",
-    "experiment",
-    "tracking",
-    "trainer.log_every",
-    "trainer.checkpoint_every",
-    "trainer.accelerator",
-)
+from lightning_tx.runs.volatile import VOLATILE
 
 
 def identify(config: RunConfig) -> str:

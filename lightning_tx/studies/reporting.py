@@ -7,7 +7,7 @@ import pandas as pd
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.measure import Direction
-from lightning_tx.runs.identity import VOLATILE
+from lightning_tx.runs.volatile import VOLATILE
 from lightning_tx.studies.export import to_csv, to_markdown
 from lightning_tx.studies.metric import choose_metric
 from lightning_tx.studies.report import Report, build_report

@@ -10,11 +10,12 @@ from lightning_tx.groups import GROUPS
 from lightning_tx.runs.config import RunConfig, unread_problems
 from lightning_tx.runs.facts import settle_precision
 from lightning_tx.runs.fitting import problems_with
-from lightning_tx.runs.identity import VOLATILE, identify
+from lightning_tx.runs.identity import identify
 from lightning_tx.runs.materials import Materials, materials_of
 from lightning_tx.runs.notes import notes_on
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
+from lightning_tx.runs.volatile import VOLATILE
 from lightning_tx.studies.keys import ABSENT, below, flatten, label_of
 from lightning_tx.tracking.errors import RunFinished
 from lightning_tx.tracking.records import RunRecord

@@ -78,6 +78,54 @@ def test_diff_names_what_differs_and_leaves_out_the_rest(studied, capsys) -> Non
     assert "positions.name" in out and "rope" in out and "model.d_model" not in out
 
 
+def test_commands_that_read_import_no_large_library_but_mlflow_s(studied) -> None:
+    """PyTorch and its company take longer than the tables that these commands print."""
+    root, _ = studied
+    code = """
+import sys
+from lightning_tx.cli import main
+for line in (["runs"], ["runs", "small"], ["diff", "best:small", "last"], ["report", "small"]):
+    assert main([*line, "--root", sys.argv[1]]) == 0
+    loaded = {name.partition(".")[0] for name in sys.modules}
+    assert not {"torch", "pytorch_lightning", "torchmetrics", "matplotlib"} & loaded, line
+"""
+    subprocess.run([sys.executable, "-c", code, str(root)], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "unwanted"),
+    [
+        (["--help"], ["rich", "hydra"]),
+        (["report", "--help"], ["mlflow", "hydra", "pandas"]),
+        (["show", "model"], ["mlflow.entities", "pytorch_lightning.trainer", "scipy.signal", "transformers"]),
+    ],
+)
+def test_commands_import_what_they_need(line, unwanted) -> None:
+    code = f"""
+import sys
+from contextlib import suppress
+from lightning_tx.cli import main
+with suppress(SystemExit):
+    main({line})
+print(*set({unwanted}) & set(sys.modules), sep=", ")
+"""
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert shown.endswith("\n\n"), shown
+
+
+@pytest.mark.slow
+def test_commands_that_read_start_in_two_seconds(studied) -> None:
+    root, _ = studied
+    for line in (["runs"], ["diff", "best:small", "last"], ["report", "small"]):
+        times = []
+        for _ in range(3):
+            began = time.monotonic()
+            command = [sys.executable, "-m", "lightning_tx", *line, "--root", str(root)]
+            subprocess.run(command, check=True, capture_output=True)
+            times.append(time.monotonic() - began)
+        assert min(times) <= 2, line
+
+
 def test_components_lists_choices_and_sources(capsys) -> None:
     assert main(["components", "attention"]) == 0
     out = capsys.readouterr().out
@@ -120,7 +168,9 @@ def test_completion_knows_commands_groups_choices_and_keys() -> None:
     assert "decoding=beam" in candidates(["generate", "last"], "decoding=")
     assert candidates(["generate", "last"], "data.") == []
     assert "trainer.batch_tokens=" in candidates(["evaluate", "last"], "trainer.batch")
-    assert "trainer." in candidates(["evaluate", "last"], "tr")
+    assert "trainer.batch_size=" in candidates(["evaluate", "last"], "tr")
+    assert {"decoding=", "root=", "tracking="} <= set(candidates(["generate", "last"], ""))
+    assert {"seed=", "positions=", "positions.", "hydra/"} <= set(candidates(["train"], ""))
     assert candidates(["evaluate", "last"], "trainer.max") == []
     assert candidates(["new"], "feed") == ["feed_forward"] and candidates(["new", "norm"], "") == []
     assert candidates(["new", "norm", "mine"], "--p") == ["--package"]

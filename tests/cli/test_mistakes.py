@@ -2,6 +2,7 @@
 
 import codecs
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,22 @@ def test_an_empty_root_in_the_environment_is_refused(refused, monkeypatch, tmp_p
 )
 def test_what_cannot_be_swept_is_refused(refused, line, start) -> None:
     assert refused("train", "-m", line).startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], ["'joblib' is not installed", "'lightning_tx[joblib]'"]),
+        (["hydra/launcher=submitit_slurm"], ["'submitit_slurm' is not installed", "'lightning_tx[submitit]'", "basic"]),
+        (["hydra/launcher=submitit_lokal"], ["Did you mean 'submitit_local'", "basic", "joblib"]),
+        (["hydra.launcher.n_jobs=2"], ["hydra.launcher.n_jobs: the launcher has no such option", "submitit_local"]),
+    ],
+)
+def test_a_launcher_that_is_not_there_is_told_with_what_brings_it(refused, line, words) -> None:
+    if find_spec("hydra_plugins.hydra_joblib_launcher") or find_spec("submitit"):
+        pytest.skip("there are launchers here")
+    said = refused("train", "-m", "seed=0,1", *line)
+    assert all(word in said for word in words) and "\n" not in said
 
 
 def test_settings_of_the_sweeper_are_swept() -> None:

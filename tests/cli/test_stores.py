@@ -57,16 +57,13 @@ def test_every_command_reads_the_experiment_that_words_name(recorded, capsys) ->
 def test_the_ui_opens_at_the_experiment(recorded, capsys, monkeypatch) -> None:
     root, _ = recorded
     started = []
-    monkeypatch.setattr("subprocess.run", lambda command, **_: started.append(command) or _Done())
+    monkeypatch.setattr("lightning_tx.cli.ui.require_usable", lambda _: None)
+    monkeypatch.setattr("lightning_tx.cli.ui.serve", lambda command, _: started.append(command) or 0)
     assert main(["ui", f"root={root}", MINE]) == 0
     experiment = Store.get(root, TrackingOptions(experiment_name="mine")).experiment_id
     out = capsys.readouterr().out
     assert f"/#/experiments/{experiment}/runs" in out and "Study small" in out
     assert f"sqlite:///{root}/mlflow.db" in started[0]
-
-
-class _Done:
-    returncode = 0
 
 
 def test_a_run_is_loaded_from_its_experiment(recorded) -> None:

@@ -110,3 +110,14 @@ def test_a_launcher_of_processes_trains_what_was_checked(root, text) -> None:
         (name, seed) for name in ("none", "rope") for seed in (0, 1)
     ]
     assert {run.params["model.d_model"] for run in runs} == {"16"}
+
+
+@pytest.mark.slow
+def test_joblib_trains_two_at_a_time(root, text) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="comes with the extra joblib")
+    line = [*tiny_overrides(root, text), "-m", "seed=0,1,2", "study=two"]
+    line += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    command = [sys.executable, "-m", "lightning_tx", "train", *line]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert sorted(run.seed for run in Store.get(root).runs("two") if run.finished) == [0, 1, 2]
