@@ -28,7 +28,8 @@ def overruled(
         contents: looks up the content of a choice's file, by group and label.
 
     Returns:
-        One sentence a choice; none where the command line sets these keys itself.
+        One sentence a choice, and one an option that the others set for a component that does not have it; none where
+        the command line sets or deletes these keys itself.
     """
     groups = {line.key_or_group for line in overrides if not line.is_delete()} & set(GROUPS)
     own_keys = {line.key_or_group for line in overrides}
@@ -39,6 +40,11 @@ def overruled(
         label, values = chosen.get(group), config.get(group)
         if label is None or not isinstance(values, Mapping):
             continue
+        problems += [
+            f"{group}: {label!r} has no {key}, which {other} sets for others; leave it out by ~{group}.{key}."
+            for key in _of_others(group, values)
+            if f"{group}.{key}" not in own_keys
+        ]
         lost = {
             key: value
             for key, value in _says(group, contents(group, label)).items()
@@ -51,6 +57,17 @@ def overruled(
                 f"{group}: {label!r} says {says}, but {other} makes it {sets}; say on the command line which it is."
             )
     return problems
+
+
+def _of_others(group: str, values: Mapping[str, Any]) -> list[str]:
+    """The options that a component does not have, and others of its group have."""
+    if values.get("name") not in GROUPS[group].names():
+        return []
+    strange = [
+        key for key in values if key != "name" and key not in schema(GROUPS[group].get(values["name"])).model_fields
+    ]
+    others = [schema(GROUPS[group].get(name)).model_fields for name in GROUPS[group].names()] if strange else []
+    return [key for key in strange if any(key in options for options in others)]
 
 
 def _says(group: str, content: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,30 @@ def test_every_group_and_every_preset_is_looked_at(line: str, says: str) -> None
         compose(line.split())
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (
+            "experiment=multi30k_tiny data.path=x tokenizer=byte",
+            "tokenizer: 'byte' has no vocab_size, which experiment=multi30k_tiny sets for others; "
+            "leave it out by ~tokenizer.vocab_size.",
+        ),
+        (
+            "experiment=transformer_tiny_multi30k data.path=x decoding=greedy",
+            "decoding: 'greedy' has no num_beams, which experiment=transformer_tiny_multi30k sets for others; "
+            "leave it out by ~decoding.num_beams.",
+        ),
+        (
+            "model=llama3_8b positions=none",
+            "positions: 'none' has no base, which another choice sets for others; leave it out by ~positions.base.",
+        ),
+    ],
+)
+def test_an_option_of_another_component_is_told_with_how_to_leave_it_out(line: str, problem: str) -> None:
+    assert problems(line) == [problem]
+    assert read_request([*line.split(), problem.rsplit(" ", 1)[1].rstrip(".")], multirun=False).jobs
+
+
 def test_the_command_line_says_which_it_is(folder: str) -> None:
     line = "experiment=sized model=tiny,small model.d_model=48"
     jobs = read_request(line.split(), multirun=True, config_dirs=[folder]).jobs
@@ -72,7 +96,7 @@ def test_the_command_line_says_which_it_is(folder: str) -> None:
     [
         "experiment=sized attention=gqa",  # an option at the component's default says nothing
         "experiment=smoke data=text_file data.path=x tokenizer=byte schedule=constant",
-        "experiment=smoke model=encoder_decoder",
+        "experiment=smoke model=encoder",
         "experiment=sized model=small ~model.d_model",
         "model=llama3_8b",
     ],
