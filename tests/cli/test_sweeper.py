@@ -49,7 +49,6 @@ def test_a_launcher_gets_the_list_of_the_task_and_no_other(tmp_path, launched) -
     (returned,) = sweep(tmp_path, jobs)
     assert launched == [(0, [list(job) for job in jobs])]
     assert [result.return_value for result in returned] == [1.0, 1.0, 1.0]
-    assert OmegaConf.load(tmp_path / "sweep" / "multirun.yaml").seed == 3
 
 
 def test_batches_go_on_counting(tmp_path, launched) -> None:
