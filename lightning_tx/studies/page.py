@@ -8,27 +8,33 @@ from lightning_tx.studies.export import markdown_blocks
 from lightning_tx.studies.factors import find_factors
 from lightning_tx.studies.figures import effects_figure
 from lightning_tx.studies.report import Report
+from lightning_tx.tracking.client import translated
 from lightning_tx.tracking.description import describe
 from lightning_tx.tracking.records import RunRecord
+from lightning_tx.tracking.search import latest
 from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
 from lightning_tx.tracking.view import View, address, share
 
+#: Runs whose metrics the view of all runs shows.
+_LATEST = 500
 #: Metrics that every view shows besides the results.
 EXTRA = (names.TOTAL_PARAMETERS, names.TOKENS_PER_SECOND)
 
 
 def update_page(study: Study, report: Report) -> None:
     """Write the report into the study's description, and draw its figures."""
-    share_study(study.store, study.name, study.runs())
-    describe(study.store, study.run_id, markdown_blocks(report), whole=names.REPORT_FILE)
+    key = share_study(study.store, study.name, study.runs())
+    table, charts = (address(study.store, key, charts=each) for each in (False, True))
+    links = f"[All runs]({table}) and their [curves]({charts})"
+    describe(study.store, study.run_id, [links, *markdown_blocks(report)], whole=names.REPORT_FILE)
     figure = effects_figure(report)
     if figure is not None:
         study.store.log_content(study.run_id, f"{names.FIGURES_FOLDER}/effects.png", figure)
 
 
 def share_study(store: Store, study: str, runs: Sequence[RunRecord]) -> str:
-    """Keep a study's view: what it varies, the seed and the metrics as columns; returns the address below the UI's."""
+    """Keep a study's view: what it varies, the seed and the metrics as columns; returns the key of the view."""
     varied = [key for factor in find_factors(runs, ignored=VOLATILE) for key in factor.name.split(" + ")]
     primary = runs[0].tags.get(names.METRIC) if runs else None
     primary = primary or f"{names.LAST}loss"
@@ -40,14 +46,16 @@ def share_study(store: Store, study: str, runs: Sequence[RunRecord]) -> str:
         ascending=not runs or runs[0].tags.get(names.DIRECTION) != "max",
         curves=_curves(name),
     )
-    return address(store, share(store, study, view))
+    return share(store, study, view)
 
 
-def share_all(store: Store, runs: Sequence[RunRecord]) -> str:
-    """Keep the view of all runs, with the primary metric of each of their tasks; returns the address below the UI's.
+def share_all(store: Store) -> str:
+    """Keep the view of all runs, with the primary metrics of the latest ones; returns the key of the view.
 
-    The metric of most runs becomes the primary one of the whole experiment, by which the UI draws charts at first.
+    The metric of most of them becomes the primary one of the whole experiment, by which the UI draws charts at first.
     """
+    with translated(store.uri):
+        runs = latest(store.client, store.experiment_id, {names.KIND: names.RUN}, _LATEST)
     primaries = [run.tags[names.METRIC] for run in runs if names.METRIC in run.tags] or [f"{names.LAST}loss"]
     ordered = sorted(dict.fromkeys(primaries), key=primaries.count, reverse=True)
     first = ordered[0]
@@ -60,7 +68,7 @@ def share_all(store: Store, runs: Sequence[RunRecord]) -> str:
         ascending=None,
         curves=tuple(dict.fromkeys(curve for name in ordered for curve in _curves(name.partition("/")[2]))),
     )
-    return address(store, share(store, "", view))
+    return share(store, "", view)
 
 
 def _curves(name: str) -> tuple[str, ...]:

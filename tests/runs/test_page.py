@@ -10,9 +10,11 @@ import pytest
 import lightning_tx as ltx
 from lightning_tx.cli import main
 from lightning_tx.core import names
+from lightning_tx.studies.page import share_study
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
+from lightning_tx.tracking.view import address
 from tests.tiny import tiny_config
 
 
@@ -52,6 +54,8 @@ def test_a_study_shows_its_report_and_its_figures_first(studied) -> None:
     report = store.artifact_path(study.run_id, names.REPORT_FILE).read_text()
     lines = {line for line in report.splitlines() if line and not line.startswith("# ")}
     assert lines <= set(note.splitlines())
+    key = address(store, share_study(store, "mine", store.runs("mine")))
+    assert f"[All runs]({key})" in note and f"({key}&compareRunsMode=CHART)" in note
     assert note.index("## Effects") < note.index("## Combinations")
     # The UI lists folders before files.
     listed = store.client.list_artifacts(study.run_id)
