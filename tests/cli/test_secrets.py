@@ -14,6 +14,7 @@ from tests.tiny import tiny_overrides
 DATA = '''
 import logging
 from pathlib import Path
+from typing import Any
 
 import lightning_tx
 from lightning_tx.data.text_file import TextFile
@@ -26,7 +27,7 @@ class RemoteText(TextFile):
     def __init__(
         self, *, path: str, test_fraction: float = 0.05, hf_token: str | None = None, api_key: str | None = None,
         password: str | None = None, client_secret: str | None = None, url: str | None = None,
-        credentials: dict[str, str] | None = None, headers: dict[str, str] | None = None, note: str | None = None,
+        credentials: dict[str, str] | None = None, headers: dict[str, Any] | None = None, note: str | None = None,
         fails: bool = False,
     ) -> None:
         super().__init__(path=path, test_fraction=test_fraction)
@@ -76,9 +77,9 @@ def overrides(root: Path, text: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         f"+data.password='{PLANTED['password']}'",
         f"+data.client_secret={PLANTED['secret']}",
         f"+data.url=https://ada:{PLANTED['address']}@host/texts",
-        f"+data.headers={{Authorization: 'Bearer {PLANTED['header']}', token: {PLANTED['token']}}}",
+        f"+data.headers={{Authorization: 'Bearer {PLANTED['header']}', token: {PLANTED['token']}, "
+        f"proxies: [{{password: {PLANTED['nested']}}}]}}",
         f"+data.note={PLANTED['form']} of ${{oc.env:SERVICE_API_KEY}}",
-        f"+data.credentials.password={PLANTED['nested']}",
     ]
     plugin_files.forget()
 
