@@ -66,7 +66,8 @@ def test_a_study_shows_its_report_and_its_figures_first(studied) -> None:
 
 def test_the_views_show_the_primary_metric_and_curves_of_validation(studied, capsys, monkeypatch) -> None:
     store, _ = studied
-    monkeypatch.setattr("subprocess.run", lambda *_, **__: type("Ended", (), {"returncode": 0}))
+    monkeypatch.setattr("lightning_tx.cli.ui.require_usable", lambda port: None)
+    monkeypatch.setattr("lightning_tx.cli.ui.serve", lambda *_: 0)
     assert main(["ui", "--root", str(store.root)]) == 0
     shown = capsys.readouterr().out
     tags = store.client.get_experiment(store.experiment_id).tags
