@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from lightning_tx.cli import COMMANDS, main
-from lightning_tx.cli.compose import hydra_session, labels_in
+from lightning_tx.cli.compose import labels_in
+from lightning_tx.cli.session import hydra_session
 from tests import documents
 
 ROOT = Path(__file__).parents[1]

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from lightning_tx.cli.compose import hydra_session, values_of
+from lightning_tx.cli.compose import values_of
+from lightning_tx.cli.session import hydra_session
 from lightning_tx.core.description import summary
 from lightning_tx.core.schema import options_of
 from lightning_tx.groups import GROUPS

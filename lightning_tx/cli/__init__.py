@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import lightning_tx
+from lightning_tx.cli import secrecy
 from lightning_tx.core.errors import ConfigError, LtxError
 
 COMMANDS = {
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     An error that nobody expected is told in a line; with ``LTX_DEBUG=1`` in the environment it is raised.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    secrecy.keep_typed(arguments)
+    secrecy.guard_logs()
     try:
         if arguments[:1] == ["train"]:
             # Everything after it is in Hydra's language, not argparse's.
@@ -43,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = _parser(arguments[:1]).parse_args(arguments)
         return import_module(f"lightning_tx.cli.{parsed.command}").run(parsed)
     except LtxError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {secrecy.shown(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 130
@@ -56,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if unexpected.wants_frames():
             raise
-        print(f"error: {unexpected.told(error)}", file=sys.stderr)
+        print(f"error: {secrecy.shown_frames(unexpected.told(error))}", file=sys.stderr)
         return 1
 
 

@@ -69,7 +69,8 @@ def _all_choices(group: str) -> tuple[Choices, list[str]]:
 
     The latter are among the choices too, with their defaults.
     """
-    from lightning_tx.cli.compose import hydra_session, labels_in, values_of
+    from lightning_tx.cli.compose import labels_in, values_of
+    from lightning_tx.cli.session import hydra_session
     from lightning_tx.testing.suite import default_choices
 
     groups = [group] if group else list(GROUPS)

@@ -17,7 +17,8 @@ def check_choice(group: str, name: str) -> None:
 
 def known_choices(group: str) -> dict[str, str]:
     """The component that each label of a group names; components without a label last, by their own name."""
-    from lightning_tx.cli.compose import component_of, hydra_session, labels_in
+    from lightning_tx.cli.compose import component_of, labels_in
+    from lightning_tx.cli.session import hydra_session
 
     with hydra_session():
         found = {label: component_of(group, label) for label in labels_in(group)}
@@ -26,7 +27,8 @@ def known_choices(group: str) -> dict[str, str]:
 
 def values_of_choice(group: str, label: str) -> dict[str, object]:
     """The content of a choice's file; the name alone of a component without one."""
-    from lightning_tx.cli.compose import hydra_session, labels_in, values_of
+    from lightning_tx.cli.compose import labels_in, values_of
+    from lightning_tx.cli.session import hydra_session
 
     with hydra_session():
         return values_of(group, label) if label in labels_in(group) else {"name": label}

@@ -163,7 +163,8 @@ def _levels(word: str) -> list[str]:
 
 
 def _components(word: str) -> list[str]:
-    from lightning_tx.cli.compose import hydra_session, labels_in
+    from lightning_tx.cli.compose import labels_in
+    from lightning_tx.cli.session import hydra_session
     from lightning_tx.groups import GROUPS
 
     group, slash, _ = word.partition("/")
@@ -178,9 +179,10 @@ def _overrides(word: str) -> list[str]:
     from hydra.core.plugins import Plugins
     from hydra.plugins.completion_plugin import CompletionPlugin
 
-    from lightning_tx.cli.compose import CONFIG, composed, hydra_session, labels_in
+    from lightning_tx.cli.compose import CONFIG, composed, labels_in
     from lightning_tx.cli.experiments import EXPERIMENT
     from lightning_tx.cli.search_path import CONFIG_GROUPS
+    from lightning_tx.cli.session import hydra_session
 
     key, equals, _ = word.partition("=")
     with hydra_session():

@@ -1,36 +1,28 @@
 """Hydra's language turned into plain data: the config of a run, from overrides as on the command line."""
 
 import copy
-import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lightning_tx.cli.experiments import EXPERIMENT, refuse_unread
 from lightning_tx.cli.grammar import is_choice, parse
 from lightning_tx.cli.overruling import overruled
-from lightning_tx.cli.plugins import VARIABLE as PLUGINS
 from lightning_tx.cli.plugins import plugins_of
-from lightning_tx.cli.search_path import CONFIG_GROUPS, PluginConfigs, joined
+from lightning_tx.cli.search_path import CONFIG_GROUPS, joined
+from lightning_tx.cli.session import hydra_session
 from lightning_tx.cli.translation import translated
 from lightning_tx.core.errors import ConfigError, choices, nearest
-from lightning_tx.core.package import conf_dir
 from lightning_tx.groups import GROUPS
 
 CONFIG = "config"
-HYDRA_VERSION = "1.3"
-#: The variable with the folder of everything that runs write.
-ROOT = "LTX_ROOT"
 
 
 def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -205,32 +197,6 @@ def plain(config: DictConfig, contents: Callable[[str, str], dict[str, Any]] = v
     if isinstance(model, dict) and isinstance(model.get("overrides"), list):
         model["overrides"] = [_expanded(override, contents) for override in model["overrides"]]
     return result
-
-
-@contextmanager
-def hydra_session() -> Iterator[None]:
-    """Let configs be composed; does nothing inside a running Hydra job."""
-    prepare()
-    if GlobalHydra.instance().is_initialized():
-        yield
-        return
-    with initialize_config_dir(str(conf_dir()), version_base=HYDRA_VERSION):
-        yield
-
-
-def prepare() -> None:
-    """Tell Hydra what it must know before it composes: a name for this launch, and the configs of installed plugins.
-
-    Raises:
-        ConfigError: a variable of the environment is set to nothing that can be used.
-    """
-    if os.environ.get(ROOT) == "":
-        raise ConfigError(f"{ROOT}: it is set, but empty; set it to the folder for what runs write, or unset it.")
-    if not os.environ.get(PLUGINS, "[]").strip():
-        del os.environ[PLUGINS]  # the config takes it as it is
-    # Two sweeps started within a second must not share a folder; a launcher's workers inherit the environment.
-    os.environ.setdefault("LTX_LAUNCH", secrets.token_hex(3))
-    Plugins.instance().register(PluginConfigs)
 
 
 def labels_in(group: str) -> list[str]:

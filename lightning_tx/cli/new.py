@@ -108,8 +108,9 @@ def _check_word(name: str) -> None:
 
 
 def _check_free(template: str, group: str, name: str) -> None:
-    from lightning_tx.cli.compose import hydra_session, labels_in
+    from lightning_tx.cli.compose import labels_in
     from lightning_tx.cli.plugins import plugins_of
+    from lightning_tx.cli.session import hydra_session
 
     with plugins_of(()), hydra_session():
         taken = sorted({*labels_in(group), *GROUPS[group].names()})

@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from lightning_tx.cli import sweeper
+from lightning_tx.cli import secrecy, sweeper
 from lightning_tx.cli.compose import (
     composed,
     composes,
@@ -57,7 +57,7 @@ class Job:
     @property
     def title(self) -> str:
         """The overrides in one line."""
-        return " ".join(self.overrides) or "the baseline"
+        return secrecy.shown_frames(" ".join(self.overrides)) or "the baseline"
 
 
 @dataclass(frozen=True)
@@ -195,6 +195,7 @@ def _job(
     lines = tuple(line for line in map(line_of, overrides) if not line.lstrip("+~").startswith("hydra"))
     refuse_unread(config, chosen)
     values = plain(config, contents)
+    secrecy.keep_secret(values)
     return Job(lines, values, _labels(chosen, lines)), overruled(values, chosen, overrides, contents)
 
 

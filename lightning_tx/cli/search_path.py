@@ -11,6 +11,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from lightning_tx.core.group import PLUGIN_ENTRY_POINT
+from lightning_tx.core.package import conf_dir
 from lightning_tx.groups import GROUPS
 
 #: The groups of configs: those of components, and those that are no registry groups.
@@ -36,7 +37,11 @@ class PluginConfigs(SearchPathPlugin):
     """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append each folder that exists; packages are found without importing them."""
+        """Append each folder that exists to a search path of ours; packages are found without importing them."""
+        if str(conf_dir()) not in [
+            place.path.removeprefix("file://") for place in search_path.get_path() if place.path
+        ]:
+            return  # the program is an application of Hydra too, and this is its own
         for folder in dict.fromkeys(_folders.get()):
             search_path.append(provider="command line", path=f"file://{folder}")
         for plugin in entry_points(group=PLUGIN_ENTRY_POINT):

@@ -1,7 +1,6 @@
 """The sweeper: hands the jobs that were checked, and no others, to whatever launcher is configured."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
 from hydra.core.plugins import Plugins
@@ -9,7 +8,7 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 #: Its name in ``conf/hydra/sweeper``.
 NAME = "hydra_plugins.lightning_tx.Rows"
@@ -43,8 +42,6 @@ class RowSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: Any, config: DictConfig) -> None:
         """Take the task's list, and make the launcher."""
-        self.folder = Path(config.hydra.sweep.dir)
-        self.plan = config
         task: Listed = task_function
         self.jobs = [list(overrides) for overrides in task.launched]
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
@@ -53,8 +50,6 @@ class RowSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[Sequence[JobReturn]]:
         """Launch every job; raises the error of the first that failed."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.plan, self.folder / "multirun.yaml")
         size = self.max_batch_size or len(self.jobs)
         returned = []
         for first in range(0, len(self.jobs), size):

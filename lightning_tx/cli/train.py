@@ -10,21 +10,26 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
-from lightning_tx.cli.compose import CONFIG, HYDRA_VERSION, UnknownChoices, prepare, refuse, several_values
+from lightning_tx.cli.compose import CONFIG, UnknownChoices, refuse, several_values
 from lightning_tx.cli.console import console
 from lightning_tx.cli.flags import Flags
-from lightning_tx.cli.grammar import forced, parse
+from lightning_tx.cli.grammar import parse
 from lightning_tx.cli.imports import bulk_imports, import_torchmetrics
 from lightning_tx.cli.plugins import plugins_of
 from lightning_tx.cli.request import Request, read_request
+from lightning_tx.cli.session import HYDRA_VERSION, prepare
 from lightning_tx.cli.translation import translated
-from lightning_tx.cli.worker import Worker, silence, title_of
+from lightning_tx.cli.worker import Worker, silence, title_of, told_to_hydra
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.package import conf_dir
 
 if TYPE_CHECKING:
     from lightning_tx.runs.config import RunConfig
     from lightning_tx.studies.sweep import Asked
+
+
+#: Hydra keeps no copies of the config, which may hold secrets; a run's config is among its artifacts, without them.
+UNWRITTEN = ("hydra.output_subdir=null",)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -150,7 +155,7 @@ def _single(flags: Flags, request: Request, asked: "Sequence[Asked]") -> int:
     if config.study:
         open_study(config.study, asked, overrides=request.jobs[0].overrides, margin=config.margin)
     worker = Worker(request, [config])
-    _hydra([*flags.options, *map(forced, flags.overrides)], worker)
+    _hydra([*flags.options, *map(told_to_hydra, flags.overrides), *UNWRITTEN], worker)
     return 1 if worker.failures else 0
 
 
@@ -192,7 +197,7 @@ def _planned(overrides: Sequence[str]) -> list[str]:
 
     What is deleted may be part of a choice that varies, and is then not in the plan.
     """
-    return [forced(line) for line in overrides if not line.startswith("~")]
+    return [*(told_to_hydra(line) for line in overrides if not line.startswith("~")), *UNWRITTEN]
 
 
 def _study_name(request: Request) -> str:

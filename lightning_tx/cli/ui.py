@@ -10,14 +10,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from lightning_tx.cli.stores import add_store_arguments, get_store
-from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from lightning_tx.tracking.store import Store
 
 #: Nobody else can reach this address: the UI lets whoever opens it delete runs.
 HOST = "127.0.0.1"
@@ -26,8 +21,6 @@ HIGHEST_PORT = 65535
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: How long the server may take to end before it is killed; open pages would keep it for as long as they are open.
 PATIENCE_SECONDS = 1.0
-#: Metrics that every page shows besides the results.
-EXTRA = (names.TOTAL_PARAMETERS, names.TOKENS_PER_SECOND)
 #: Studies whose pages are listed, the latest ones.
 MOST_STUDIES = 5
 
@@ -40,12 +33,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve the UI on the loopback address until it is interrupted; 0 then, 1 where the server ended by itself."""
+    from lightning_tx.studies.page import share_all, share_study
+    from lightning_tx.tracking.view import address
+
     require_usable(arguments.port)
     store = get_store(arguments)
     place = f"http://{HOST}:{arguments.port}"
-    print(f"All runs: {place}/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning")
+    print(f"All runs: {place}/{address(store, share_all(store))}")
     for study in store.studies()[:MOST_STUDIES]:
-        print(f"Study {study.name}: {place}/{_view(store, study.name)}")
+        print(f"Study {study.name}: {place}/{address(store, share_study(store, study.name, store.runs(study.name)))}")
     print("The pages open in a few seconds. Ctrl-C ends the server.", flush=True)
     command = [sys.executable, "-W", "ignore", "-m", "mlflow", "server", "--backend-store-uri", store.uri]
     command += ["--host", HOST, "--port", str(arguments.port), "--workers", "1"]
@@ -128,19 +124,3 @@ def _end(server: subprocess.Popen[bytes]) -> None:
             time.sleep(0.02)
         os.killpg(server.pid, signal.SIGKILL)
     server.wait()
-
-
-def _view(store: "Store", study: str) -> str:
-    """The address of a study's page: what it varies, the seed, and the metrics as columns."""
-    from lightning_tx.runs.volatile import VOLATILE
-    from lightning_tx.studies.factors import find_factors
-    from lightning_tx.tracking.view import share_view
-
-    runs = store.runs(study)
-    varied = [key for factor in find_factors(runs, ignored=VOLATILE) for key in factor.name.split(" + ")]
-    primary = runs[0].tags[names.METRIC] if runs else f"{names.LAST}loss"
-    ascending = not runs or runs[0].tags[names.DIRECTION] == "min"
-    name = primary.partition("/")[2]
-    metrics = [primary, f"{names.LAST_TEST}{name}", f"{names.BEST}{name}", *EXTRA]
-    params = [*(f"{names.ABLATION}{key}" for key in varied), names.SEED]
-    return share_view(store, study, params, metrics, ascending=ascending)

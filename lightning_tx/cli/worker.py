@@ -1,8 +1,10 @@
 """What Hydra runs: the jobs that were checked, each trained when its number is called, here or in another process."""
 
+import os
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import chdir
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.markup import escape
 
-from lightning_tx.cli import unexpected
+from lightning_tx.cli import secrecy, unexpected
 from lightning_tx.cli.console import console
 from lightning_tx.cli.grammar import forced
 from lightning_tx.cli.imports import bulk_imports
@@ -35,27 +37,33 @@ ALIKE = 1.5
 class Worker:
     """Trains the jobs of a request, and says how far it is. One failed job is recorded and does not end the others.
 
-    Hydra composes a config for each job; what is trained is the config that was checked.
+    Hydra composes a config for each job; what is trained is the config that was checked, in the folder of the command.
 
     Attributes:
         request: the jobs.
         configs: their configs as they were checked; they know classes, which another process has to find itself.
+        folder: the folder of the command, against which relative paths resolve wherever Hydra runs the jobs.
         failures: jobs that failed in this process.
         seconds: what each job took that was trained in this process.
     """
 
     request: Request
     configs: "Sequence[RunConfig]" = ()
+    folder: str = field(default_factory=os.getcwd)
     failures: int = 0
     seconds: list[float] = field(default_factory=list)
 
     @property
     def launched(self) -> list[tuple[str, ...]]:
-        """The overrides of each job, by its number, as Hydra takes them whatever a config file leaves out."""
-        return [tuple(map(forced, job.overrides)) for job in self.request.jobs]
+        """The overrides of each job, by its number, as Hydra takes them."""
+        return [tuple(map(told_to_hydra, job.overrides)) for job in self.request.jobs]
 
     def __call__(self, hydra_config: DictConfig) -> float:
         """Train the job that Hydra has come to; returns its primary metric, not a number if it failed."""
+        with chdir(self.folder):
+            return self._train()
+
+    def _train(self) -> float:
         with bulk_imports():
             # Imported by the store and by train when they are first used, which is at once.
             import mlflow  # noqa: F401
@@ -80,6 +88,8 @@ class Worker:
         began = time.monotonic()
         try:
             config = self._config(number)
+            secrecy.keep_secret(config.raw)
+            secrecy.guard_logs()
             store = open_store(config.raw)
             study = Study.get(store, config.study) if config.study else None
             name, bar = _run_name(job, swept), progress_on(out, lead)
@@ -128,7 +138,12 @@ def title_of(job: Job, swept: Sequence[str] = ()) -> str:
     """What tells a job from the others of its sweep, or from the baseline, in one line."""
     values = {line.partition("=")[0].lstrip("+~"): line for line in job.overrides}
     shown = [values[key] for key in swept] if swept else [values[key] for key in values if key not in UNTOLD]
-    return " ".join(shown) or "baseline"
+    return secrecy.shown_frames(" ".join(shown)) or "baseline"
+
+
+def told_to_hydra(override: str) -> str:
+    """An override as Hydra takes it whatever a config file leaves out, without secrets: it writes and prints them."""
+    return forced(secrecy.without_value(override))
 
 
 def _run_name(job: Job, swept: Sequence[str]) -> str:
@@ -139,13 +154,14 @@ def _run_name(job: Job, swept: Sequence[str]) -> str:
 
 def _print_failure(error: Exception, out: Any) -> None:
     if isinstance(error, LtxError):
-        out.print(f"  [red]failed[/]: {escape(str(error))}")
+        out.print(f"  [red]failed[/]: {escape(secrecy.shown(str(error)))}")
         return
-    out.print(f"  [red]failed[/]: {escape(unexpected.told(error))}", soft_wrap=True)
+    out.print(f"  [red]failed[/]: {escape(secrecy.shown_frames(unexpected.told(error)))}", soft_wrap=True)
     for note in getattr(error, "__notes__", ()):
         out.print(f"  {note}", markup=False, soft_wrap=True)
     if unexpected.wants_frames():
-        out.print("".join(traceback.format_exception(error)), markup=False, soft_wrap=True)
+        frames = "".join(traceback.format_exception(error))
+        out.print(secrecy.shown_frames(frames), markup=False, soft_wrap=True)
 
 
 def silence() -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+from lightning_tx.core.redaction import redact_message
+
 #: So much of a word is compared with the words there are: longer ones are no slip of a finger.
 _COMPARED_CHARACTERS = 60
 
@@ -12,14 +14,15 @@ class LtxError(Exception):
 
 
 class ConfigError(LtxError):
-    """What was asked for cannot be run. Holds every problem that was found, not only the first.
+    """What was asked for cannot be run. Holds every problem that was found, not only the first, without secrets.
 
     Args:
         problems: one self-contained sentence per problem, each starting with the key it is about.
     """
 
     def __init__(self, problems: Sequence[str] | str) -> None:
-        self.problems = [problems] if isinstance(problems, str) else list(dict.fromkeys(problems))
+        told = [problems] if isinstance(problems, str) else problems
+        self.problems = list(dict.fromkeys(map(redact_message, told)))
         super().__init__(self.problems)
 
     def __str__(self) -> str:

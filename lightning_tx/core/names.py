@@ -100,7 +100,7 @@ GIT_DIRTY = "git.dirty"
 
 #: The study of a run: the UI shows the run below it.
 PARENT = "mlflow.parentRunId"
-#: What a study is about, in Markdown.
+#: The description of a run or a study, in Markdown.
 NOTE = "mlflow.note.content"
 #: Who made the run, and of which kind that is.
 SOURCE_NAME = "mlflow.source.name"
@@ -109,7 +109,11 @@ SOURCE_TYPE = "mlflow.source.type"
 GIT_COMMIT = "mlflow.source.git.commit"
 #: Of an experiment: by it the UI shows runs and not traces of language model applications.
 EXPERIMENT_KIND = "mlflow.experimentKind"
-#: Of an experiment, before a key: a view of a study that an address opens.
+#: Of an experiment: the metric that the UI's charts begin with.
+PRIMARY_METRIC = "mlflow.experiment.primaryMetric.name"
+#: Of a run's data: what they are used for.
+DATA_CONTEXT = "mlflow.data.context"
+#: Of an experiment, before a key: a view of runs that an address opens.
 SHARED_VIEW = "mlflow.sharedViewState."
 
 # Parameters of a run, besides its config.
@@ -147,6 +151,8 @@ SOURCE_TOKENIZER_FILE = "source_tokenizer.json"
 PLUGINS_FOLDER = "plugins"
 #: The folder of its pictures.
 PICTURES_FOLDER = "pictures"
+#: What its model writes of itself.
+SAMPLE_FILE = "sample.md"
 #: The folder of what ``ltx evaluate`` adds later; before ``/<split>/...`` its metrics too.
 EVALUATE_FOLDER = "evaluate"
 #: What an evaluation was made with.
@@ -166,6 +172,8 @@ SENTENCES_FILE = "sentences.md"
 ROWS_FILE = "rows.json"
 #: The report, and its tables.
 REPORT_FILE = "report.md"
+#: The folder of its figures: the UI lists folders before files.
+FIGURES_FOLDER = "figures"
 EFFECTS_FILE = "effects.csv"
 COMBINATIONS_FILE = "combinations.csv"
 

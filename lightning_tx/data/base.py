@@ -62,6 +62,10 @@ class Data(ABC, Generic[Example]):
         """
         return []
 
+    def place(self) -> Path | None:
+        """The file or folder that the data are read from, for the record; None where there is none."""
+        return None
+
     def clean(self, text: str) -> str:
         """A text from elsewhere as the data would hold it, for a model that has seen no other; as it is by default."""
         return text

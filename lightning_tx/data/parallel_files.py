@@ -55,6 +55,10 @@ class ParallelFiles(ParallelText):
         self.suffixes = (source, target)
         self.stems = {"train": train, "validation": validation} | ({"test": test} if test is not None else {})
 
+    def place(self) -> Path:
+        """The path that was named."""
+        return self.path
+
     def problems(self) -> list[str]:
         """Files that are missing; in those that are not too large, lines that are malformed or have no counterpart."""
         problems = super().problems() + self._folder_problems()

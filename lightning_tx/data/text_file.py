@@ -48,6 +48,10 @@ class TextFile(Data[str]):
         self.validation_fraction = validation_fraction
         self.test_fraction = test_fraction
 
+    def place(self) -> Path:
+        """The path that was named."""
+        return self.path
+
     def problems(self) -> list[str]:
         """A path that is missing or holds no text, files that are empty or binary, fractions that leave nothing."""
         problems = fraction_problems(self.validation_fraction, self.test_fraction)

@@ -39,6 +39,7 @@ class RunConfig:
     """What one run is, checked: every part can be built, and they go together.
 
     Attributes:
+        root: the folder of everything that runs write, absolute.
         init_from: the run whose weights it starts from; None to start afresh.
         raw: the plain values that were parsed, as they are recorded.
         d_model: width of the model's states.
@@ -94,7 +95,7 @@ class RunConfig:
         return cls(
             **parts,
             seed=values.seed,
-            root=Path(values.root),
+            root=Path(values.root).absolute(),
             study=values.study,
             margin=values.margin,
             d_model=model.d_model,

@@ -1,6 +1,7 @@
 """What a run is made from: its data, and the tokenizers trained on them."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class Materials:
 
 
 def materials_of(config: RunConfig) -> Materials:
-    """Read the data and train or load the tokenizers of a run; the same ones are made once a process.
+    """Read the data and train or load the tokenizers of a run; the same ones are made once, until :func:`forget`.
 
     A run that starts from another takes that one's tokenizers where it asks for the same kind, so that the rows of its
     weights mean what they did; they may have been trained on other text.
@@ -49,7 +50,8 @@ def materials_of(config: RunConfig) -> Materials:
     """
     chosen = [choice.essential() for choice in (config.data, config.tokenizer, config.task)]
     folder = cache_folder(config.root)
-    key = json.dumps([*chosen, str(folder), config.init_from and config.init_from.run_id], sort_keys=True)
+    base = config.init_from and config.init_from.run_id
+    key = json.dumps([*chosen, str(folder), os.getcwd(), base], sort_keys=True)
     if key not in _materials:
         splits, task = _splits_of(config.data, folder), config.task.create()
         texts = task.tokenizer_texts(splits)
@@ -80,7 +82,7 @@ def is_of_kind(recorded: Mapping[str, Any], chosen: Choice[TokenizerTrainer]) ->
 
 
 def forget() -> None:
-    """Let the next call of :func:`materials` read everything again."""
+    """Let the next call of :func:`materials_of` read everything again."""
     _materials.clear()
     _splits.clear()
 
@@ -95,7 +97,7 @@ _splits: dict[str, Splits[Any]] = {}
 
 
 def _splits_of(data: Choice[Data[Any]], folder: Path) -> Splits[Any]:
-    key = json.dumps([data.essential(), str(folder)], sort_keys=True)
+    key = json.dumps([data.essential(), str(folder), os.getcwd()], sort_keys=True)  # its paths may be relative
     if key not in _splits:
         _splits[key] = data.create().load(folder)
     return _splits[key]

@@ -68,6 +68,27 @@ def drawn(run: RunRecord, store: Store) -> Iterator[tuple[str, bytes]]:
 
 
 @picture
+def learning_curve(run: RunRecord, store: Store) -> Iterator[tuple[str, "Figure"]]:
+    """The primary measure at each validation, and what training says of it, over steps."""
+    measure = run.tags.get(names.METRIC, "").partition("/")[2]
+    keys = [f"{place}{measure}" for place in (names.TRAIN, names.VALIDATION)]
+    curves = [key for key in keys if key in run.metrics]
+    if not curves:
+        return
+    from matplotlib.figure import Figure  # takes a while to import
+
+    figure = Figure(figsize=(6.4, 4))
+    panel = figure.subplots()
+    for key in curves:
+        steps, values = zip(*store.history(run.run_id, key), strict=True)
+        panel.plot(steps, values, linewidth=1.5, marker="o" if len(steps) < 30 else None, markersize=3, label=key)
+    panel.set_xlabel("step")
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)
+    yield "learning_curve", figure
+
+
+@picture
 def stats(run: RunRecord, store: Store) -> Iterator[tuple[str, "Figure"]]:
     """Each recorded stat with several entries, such as the load of every expert: a panel a place, a line an entry."""
     found: dict[str, dict[str, dict[int, str]]] = defaultdict(lambda: defaultdict(dict))

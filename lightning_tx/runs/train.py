@@ -19,7 +19,7 @@ from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.facts import facts_of, settle_precision, targets_of
 from lightning_tx.runs.identity import identify
 from lightning_tx.runs.materials import Materials, materials_of
-from lightning_tx.runs.pictures import drawn
+from lightning_tx.runs.page import show_data, show_results
 from lightning_tx.runs.starting import Start, start_from
 from lightning_tx.task.base import Task
 from lightning_tx.tracking.records import RunRecord
@@ -100,7 +100,7 @@ def train(
             before_save=run.flush,
             callbacks=list(callbacks),
         )
-        _record_end(run, config, parts, sizes)
+        _record_end(run, config, materials, parts, sizes)
     return store.run(run.run_id)
 
 
@@ -130,6 +130,7 @@ def _record_start(
     run.log_facts(facts_of(materials, parts.module.task, options, max_seq_len=max_seq_len, precision=precision))
     run.log_params({"data_counts": parts.counts})
     plugins.record(run, plugins.files_of(config.all_choices()))
+    show_data(run, config, materials, parts.counts)
     for name, count in parts.counts.items():
         if count:
             say(f"data: {name} {count:,}")
@@ -137,9 +138,10 @@ def _record_start(
     return precision
 
 
-def _record_end(run: TrackedRun, config: RunConfig, parts: Assembly, sizes: Mapping[str, float]) -> None:
-    """Record what came of the run: its costs, weights, files and pictures."""
-    store = run.store
+def _record_end(
+    run: TrackedRun, config: RunConfig, materials: Materials, parts: Assembly, sizes: Mapping[str, float]
+) -> None:
+    """Record what came of the run: its costs, weights, files, pictures and description."""
     run.log_facts(targets_of(parts.module.targets))
     costs = {
         names.PEAK_BYTES: _peak_memory(),
@@ -154,8 +156,9 @@ def _record_end(run: TrackedRun, config: RunConfig, parts: Assembly, sizes: Mapp
     if own:
         save_adapter(own, {"name": adapter.name, **adapter.options}, run.folder / names.ADAPTER_FILE)
         run.log_file(run.folder / names.ADAPTER_FILE)
-    for name, content in {**parts.module.files, **dict(drawn(store.run(run.run_id), store))}.items():
+    for name, content in parts.module.files.items():
         run.log_content(name, content)
+    show_results(run, config, materials, parts.model)
 
 
 def _state_margin(margin: Any, study: Study | None) -> None:

@@ -28,13 +28,39 @@ _FIGURES = ["mean", "spread", "num_seeds", "told_apart", "parameters", "tokens_p
 
 def to_markdown(report: Report) -> str:
     """The whole report as Markdown, every combination and every missing run included."""
-    blocks = [f"# {report.study}", f"{report.metric}, {direction_words(report)}. {summary(report)}."]
-    if report.combinations:
-        blocks += ["## Combinations, best first", _combinations(report), combinations_note(report)]
-    if report.effects:
-        blocks += ["## Effects against the baseline", _effects(report), effects_note(report)]
-    for title, sentences in sections(report):
-        blocks += [f"## {title}", "\n".join(f"- {_escaped(sentence)}" for sentence in sentences)]
+    title = f"# {report.study}"
+    return _text([title, *_head(report), *_of_combinations(report), *_of_effects(report), *_sentences(report)])
+
+
+def markdown_blocks(report: Report) -> list[str]:
+    """The same in blocks, those that fewest readers can do without first: the table of combinations may be long."""
+    blocks = [*_head(report), *_of_effects(report), *_sentences(report), *_of_combinations(report)]
+    return list(filter(None, blocks))
+
+
+def _head(report: Report) -> list[str]:
+    return [f"{report.metric}, {direction_words(report)}. {summary(report)}."]
+
+
+def _of_combinations(report: Report) -> list[str]:
+    if not report.combinations:
+        return []
+    return ["## Combinations, best first", _combinations(report), combinations_note(report)]
+
+
+def _of_effects(report: Report) -> list[str]:
+    return ["## Effects against the baseline", _effects(report), effects_note(report)] if report.effects else []
+
+
+def _sentences(report: Report) -> list[str]:
+    return [
+        block
+        for title, sentences in sections(report)
+        for block in (f"## {title}", "\n".join(f"- {_escaped(sentence)}" for sentence in sentences))
+    ]
+
+
+def _text(blocks: Iterable[str]) -> str:
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 

@@ -10,6 +10,7 @@ from lightning_tx.core.measure import Direction
 from lightning_tx.runs.volatile import VOLATILE
 from lightning_tx.studies.export import to_csv, to_markdown
 from lightning_tx.studies.metric import choose_metric
+from lightning_tx.studies.page import update_page
 from lightning_tx.studies.report import Report, build_report
 from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
@@ -43,8 +44,9 @@ def report_on(
     """Compare the runs of a study.
 
     The report on the primary measure is the study's own: it is kept as ``report.md`` and two CSV files among its
-    artifacts. One on another metric or other baselines leaves that as it is, unless it is to take its place. A report
-    that sees more seeds than those before it is counted, whatever it shows: what it finds is judged accordingly.
+    artifacts, and shown in the study's description. One on another metric or other baselines leaves that as it is,
+    unless it is to take its place. A report that sees more seeds than those before it is counted, whatever it shows:
+    what it finds is judged accordingly.
 
     Args:
         study: the study.
@@ -76,6 +78,7 @@ def report_on(
     if save or is_own(metric, baselines):
         for name, text in {names.REPORT_FILE: to_markdown(report), **to_csv(report)}.items():
             study.log_text(name, text)
+        update_page(study, report)
     return report
 
 

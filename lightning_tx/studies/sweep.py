@@ -11,7 +11,7 @@ from lightning_tx.runs.config import RunConfig, unread_problems
 from lightning_tx.runs.facts import settle_precision
 from lightning_tx.runs.fitting import problems_with
 from lightning_tx.runs.identity import identify
-from lightning_tx.runs.materials import Materials, materials_of
+from lightning_tx.runs.materials import Materials, forget, materials_of
 from lightning_tx.runs.notes import notes_on
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
@@ -76,11 +76,12 @@ def parse_all(raw: Sequence[Mapping[str, Any]], titles: Sequence[str], varied: I
 
 
 def check_with_data(asked: Sequence[Asked]) -> None:
-    """Read the data of many runs, and refuse what does not go with them; see :func:`problems_with`.
+    """Read the data of many runs as they are now, and refuse what does not go with them; see :func:`problems_with`.
 
     Raises:
         ConfigError: with every problem of every run, each told once.
     """
+    forget()  # in a notebook, files change between two calls
     problems_of = [problems_with(each.config, each.materials) for each in asked]
     problems = _told_once(problems_of, [each.title for each in asked])
     if problems:
@@ -111,7 +112,10 @@ def open_study(name: str, asked: Sequence[Asked], *, overrides: Sequence[str] = 
     Raises:
         ConfigError: the name cannot be used, or the margin cannot be stated any more.
     """
-    study = Study.open(open_store(asked[0].config.raw), name, overrides=overrides, margin=margin)
+    store = open_store(asked[0].config.raw)
+    for each in asked:
+        store.keep_secret(each.config.raw)
+    study = Study.open(store, name, overrides=overrides, margin=margin)
     study.ask([Row(each.identity, each.title, each.config.seed, each.labels) for each in asked])
     return study
 

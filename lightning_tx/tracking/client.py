@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from lightning_tx.core.redaction import redact_text
 from lightning_tx.tracking import sqlite
 from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
-from lightning_tx.tracking.redaction import redact_text
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

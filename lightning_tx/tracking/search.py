@@ -15,7 +15,7 @@ def search(client: "MlflowClient", experiment_id: str, tags: Mapping[str, str]) 
     """All runs with these tags, oldest first; those that were deleted in the UI are left out."""
     if not all(map(searchable, tags.values())):
         return []
-    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    query = _query(tags)
     found: list[RunRecord] = []
     token = None
     while True:
@@ -26,9 +26,19 @@ def search(client: "MlflowClient", experiment_id: str, tags: Mapping[str, str]) 
             return sorted(found, key=_age)
 
 
+def latest(client: "MlflowClient", experiment_id: str, tags: Mapping[str, str], limit: int) -> list[RunRecord]:
+    """The runs with these tags that started last, the newest first."""
+    newest = ["attributes.start_time DESC"]
+    return [*map(record_of, client.search_runs([experiment_id], _query(tags), max_results=limit, order_by=newest))]
+
+
 def searchable(value: str) -> bool:
     """Whether MLflow's search can ask for a value: it has no way to quote a quotation mark."""
     return not any(mark in value for mark in "'\"`\\")
+
+
+def _query(tags: Mapping[str, str]) -> str:
+    return " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
 
 
 def _age(record: RunRecord) -> tuple[float, str]:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_tx.core import names
 from lightning_tx.core.errors import choices
+from lightning_tx.core.redaction import redact, redact_file, redact_text, secrets_in, secrets_of
 from lightning_tx.tracking.client import translated
 from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
 from lightning_tx.tracking.experiment import get_experiment, lock_of, open_experiment
 from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.tracking.records import RunRecord, record_of, restored
-from lightning_tx.tracking.redaction import redact, redact_file, redact_text, secrets_in, secrets_of
 from lightning_tx.tracking.search import search
 from lightning_tx.tracking.values import (
     MAX_TAG,
@@ -42,7 +42,7 @@ class Store:
 
     Opened by ``Store.open`` to write and by ``Store.get`` to read. Every method raises ``StoreUnavailable`` when the
     store does not answer and ``TrackingError`` when it refuses. What is written holds ``***`` in place of secrets
-    (:mod:`lightning_tx.tracking.redaction`); only whole files (``log_file``) are copied as they are.
+    (:mod:`lightning_tx.core.redaction`); only whole files (``log_file``) are copied as they are.
 
     Attributes:
         client: MLflow's client.

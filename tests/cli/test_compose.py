@@ -4,8 +4,9 @@ from itertools import zip_longest
 
 import pytest
 
-from lightning_tx.cli.compose import compose, configured, hydra_session, labels_in, plain, understood
+from lightning_tx.cli.compose import compose, configured, labels_in, plain, understood
 from lightning_tx.cli.request import read_request
+from lightning_tx.cli.session import hydra_session
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.groups import GROUPS
 from lightning_tx.model.build import build_model

@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 
 from lightning_tx.cli import compose as composing
 from lightning_tx.cli import request as requesting
-from lightning_tx.cli.compose import CONFIG_GROUPS, hydra_session, labels_in, understood
+from lightning_tx.cli.compose import CONFIG_GROUPS, labels_in, understood
 from lightning_tx.cli.request import Request, read_request
+from lightning_tx.cli.session import hydra_session
 
 #: Overrides of values, each with the values that it may take; keys that not all choices have are added.
 VALUES = {

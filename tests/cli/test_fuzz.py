@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lightning_tx.cli import main, train
-from lightning_tx.cli.compose import hydra_session, labels_in
+from lightning_tx.cli.compose import labels_in
+from lightning_tx.cli.session import hydra_session
 from lightning_tx.core.schema import options_of
 from lightning_tx.groups import GROUPS
 from lightning_tx.training.options import TrainerOptions

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from lightning_tx.cli import main
-from lightning_tx.cli.compose import compose, hydra_session, labels_in
+from lightning_tx.cli.compose import compose, labels_in
 from lightning_tx.cli.plugins import plugins_of
+from lightning_tx.cli.session import hydra_session
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.runs import plugin_files
 from lightning_tx.runs.config import RunConfig

@@ -62,6 +62,13 @@ def secrets_of(environment: Mapping[str, str]) -> frozenset[str]:
     return secrets_in({name: value for name, value in environment.items() if name not in _FOLDERS})
 
 
+def secrets_typed(lines: Iterable[str]) -> frozenset[str]:
+    """The secrets of a command line: the values of secret keys, and passwords in addresses."""
+    lines = list(lines)
+    values = [line[start:stop] for line in lines for start, stop in _assigned(line)]
+    return secrets_in(lines) | frozenset(_long_enough(values))
+
+
 def redact(values: Any, secrets: Iterable[str] = ()) -> Any:
     """Nested plain values without secrets; keys, numbers and the shape stay.
 
@@ -78,11 +85,12 @@ def redact(values: Any, secrets: Iterable[str] = ()) -> Any:
 
 def redact_text(text: str, secrets: Iterable[str] = ()) -> str:
     """A message, a traceback, a line of overrides without secrets."""
-    text, pieces, end = redact_source(text, secrets), [], 0
-    for start, stop in _assigned(text):
-        pieces += [text[end:start], REDACTED]
-        end = stop
-    return "".join([*pieces, text[end:]])
+    return _without_assigned(redact_source(text, secrets))
+
+
+def redact_message(text: str, secrets: Iterable[str] = ()) -> str:
+    """A message of an error without secrets: after ``password: `` stands a sentence there, and values in quotes."""
+    return _without_assigned(redact_source(text, secrets), in_sentences=True)
 
 
 def redact_source(text: str, secrets: Iterable[str] = ()) -> str:
@@ -117,7 +125,15 @@ def _blanked(value: Any) -> Any:
     return value if value is None or isinstance(value, bool) or value == "" else REDACTED
 
 
-def _assigned(text: str) -> Iterator[tuple[int, int]]:
+def _without_assigned(text: str, *, in_sentences: bool = False) -> str:
+    pieces, end = [], 0
+    for start, stop in _assigned(text, in_sentences=in_sentences):
+        pieces += [text[end:start], REDACTED]
+        end = stop
+    return "".join([*pieces, text[end:]])
+
+
+def _assigned(text: str, *, in_sentences: bool = False) -> Iterator[tuple[int, int]]:
     """Where the values of secret keys begin and end in a text."""
     position = 0
     while key := _KEY.search(text, position):
@@ -129,6 +145,8 @@ def _assigned(text: str) -> Iterator[tuple[int, int]]:
         value = _VALUE.match(text, position)
         if value is not None:
             part = "quoted" if value["bare"] is None else "bare"
+            if part == "bare" and in_sentences and key["sign"] == ": ":
+                continue
             position = value.end()
             if value[part] not in _NO_SECRETS:
                 yield value.span(part)
