@@ -32,7 +32,8 @@ def overruled(
         the command line sets or deletes these keys itself.
     """
     groups = {line.key_or_group for line in overrides if not line.is_delete()} & set(GROUPS)
-    own_keys = {line.key_or_group for line in overrides}
+    # Setting a key below an option sets the option.
+    own_keys = {".".join(line.key_or_group.split(".")[:2]) for line in overrides}
     experiment = chosen.get(EXPERIMENT)
     other = f"experiment={experiment}" if experiment is not None else "another choice"
     problems = []

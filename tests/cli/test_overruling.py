@@ -99,6 +99,7 @@ def test_the_command_line_says_which_it_is(folder: str) -> None:
         "experiment=smoke model=encoder",
         "experiment=sized model=small ~model.d_model",
         "model=llama3_8b",
+        "feed_forward=moe +feed_forward.expert.bias=true",
     ],
 )
 def test_what_says_nothing_of_its_own_is_taken(line: str, folder: str) -> None:
