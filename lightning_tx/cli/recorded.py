@@ -1,13 +1,13 @@
 """What commands on a recorded run have in common: how it is named, loaded and overridden, and how files are written."""
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_tx.cli.stores import StoreParser, add_store_arguments, get_store
 from lightning_tx.core.errors import ConfigError, choices
+from lightning_tx.core.files import replaced
 
 if TYPE_CHECKING:
     from lightning_tx.runs.loading import LoadedRun
@@ -100,11 +100,8 @@ def replace_file(path: Path, content: str | bytes) -> None:
     Raises:
         ConfigError: it cannot be written; nothing is left behind.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(partial, path)
+        with replaced(path) as partial:
+            partial.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise ConfigError(f"--output: '{path}' cannot be written: {error.strerror}.") from error

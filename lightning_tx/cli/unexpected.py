@@ -1,5 +1,6 @@
 """Errors that nobody raised on purpose, in a line; with ``LTX_DEBUG=1`` in the environment, with all their frames."""
 
+import errno
 import os
 import site
 import sysconfig
@@ -10,6 +11,9 @@ from lightning_tx.core.package import PACKAGE
 
 #: The variable that asks for frames.
 VARIABLE = "LTX_DEBUG"
+#: A disk, or what one user may take of it, is full.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def wants_frames() -> bool:
@@ -18,7 +22,15 @@ def wants_frames() -> bool:
 
 
 def told(error: BaseException) -> str:
-    """The exception's name, the first line of what it says, and where it was, in a line."""
+    """The exception's name, the first line of what it says, and where it was, in a line.
+
+    Of a disk that takes no more, and of a folder that may not be written, it says instead what to do.
+    """
+    if isinstance(error, OSError) and error.errno in _FULL:
+        where = f" for '{error.filename}'" if error.filename else ""
+        return f"No space is left on the disk{where}. Free some; the same command goes on where it stopped."
+    if isinstance(error, OSError) and error.errno in _FORBIDDEN and error.filename:
+        return f"'{error.filename}' cannot be written: {error.strerror}. Make it writable, or name another root."
     return f"{summary(error)} (at {place(error)}; {VARIABLE}=1 shows all frames)"
 
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+
+from lightning_tx.core.files import replaced
 
 #: Hexadecimal characters of every digest: what MLflow's 36-character field for a data set's digest can hold.
 DIGEST_LENGTH = 32
@@ -37,11 +37,8 @@ def build_once(target: Path, build: Callable[[Path], None], is_complete: Callabl
     with FileLock(target.with_name(target.name + ".lock")):
         if is_complete(target):
             return
-        partial = target.with_name(target.name + ".partial")
-        _remove(partial)
-        build(partial)
-        _remove(target)
-        os.replace(partial, target)
+        with replaced(target) as partial:
+            build(partial)
 
 
 def digest_of(value: Any) -> str:
@@ -57,10 +54,3 @@ def digest_of_texts(texts: Iterable[str]) -> str:
         sha.update(len(content).to_bytes(8, "little"))
         sha.update(content)
     return sha.hexdigest()[:DIGEST_LENGTH]
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -1,6 +1,8 @@
 """A model's weights on disk, as safetensors."""
 
+import errno
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.files import replaced
 from lightning_tx.model.body import Body
 from lightning_tx.model.heads.language_model import LanguageModelHead
 
@@ -71,11 +74,22 @@ def save_weights(model: Body, path: Path) -> None:
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write named tensors, none of which share memory; the file is replaced in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    save_file({name: value.contiguous() for name, value in tensors.items()}, str(partial), metadata)
-    os.replace(partial, path)
+    """Write named tensors, none of which share memory; the file is replaced in one step.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replaced(path) as partial:
+        try:
+            save_file({name: value.contiguous() for name, value in tensors.items()}, str(partial), metadata)
+        except SafetensorError as error:
+            raise _os_error(error) from error
+
+
+def _os_error(error: SafetensorError) -> OSError:
+    """What the operating system said to safetensors, which puts it into words."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else OSError(errno.EIO, str(error))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

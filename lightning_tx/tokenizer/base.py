@@ -1,6 +1,5 @@
 """A trained tokenizer, and the base of the components that train one."""
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from tokenizers import Tokenizer as Backend
 
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.files import replaced
 from lightning_tx.core.group import Group
 from lightning_tx.data.storage import digest_of_texts
 
@@ -75,10 +75,8 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         """Write the tokenizer to the file ``path``, which is replaced in one step if it exists."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        partial.write_text(self.serialized, encoding="utf-8")
-        os.replace(partial, path)
+        with replaced(path) as partial:
+            partial.write_text(self.serialized, encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -8,9 +8,11 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from lightning_tx.core.files import replaced
 from lightning_tx.core.redaction import redact_text
 from lightning_tx.tracking import sqlite
 from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
@@ -66,8 +68,23 @@ def configure(*, timeout_seconds: int, max_retries: int) -> None:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
+def create(database: Path, artifacts: str) -> None:
+    """Create a SQLite database with MLflow's tables, whole or not at all: a process may be killed on the way.
+
+    Args:
+        database: the file, which is not there.
+        artifacts: the uri of the folder of artifacts.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with replaced(database) as partial:
+        # SQLite would take the journal that a killed process left for that of this file.
+        partial.with_name(f"{partial.name}-journal").unlink(missing_ok=True)
+        SqlAlchemyStore(sqlite.uri_of(partial), artifacts).engine.dispose()
+
+
 def connect(uri: str) -> "MlflowClient":
-    """A client for the store at ``uri``; creates the tables of a new database."""
+    """A client for the store at ``uri``; creates the tables of a new database on a server."""
     from mlflow import MlflowClient
 
     return MlflowClient(uri)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.tracking import sqlite
-from lightning_tx.tracking.client import check_reachable, configure, connect, is_server, public, quiet, translated
+from lightning_tx.tracking.client import (
+    check_reachable,
+    configure,
+    connect,
+    create,
+    is_server,
+    public,
+    quiet,
+    translated,
+)
 from lightning_tx.tracking.locks import locked
 from lightning_tx.tracking.options import TrackingOptions
 
@@ -42,10 +51,7 @@ def open_experiment(root: Path, options: TrackingOptions) -> "tuple[MlflowClient
     except OSError as error:
         raise ConfigError(f"root: {str(root)!r} cannot be used as the run folder: {error}.") from error
     uri, name = options.uri_for(root), options.experiment_name
-    with _connected(uri, options, lock_of(uri, root), writes=True) as client:
-        database = sqlite.path_of(uri)
-        if database is not None:
-            sqlite.write_ahead(database)
+    with _connected(uri, options, lock_of(uri, root), create_below=root) as client:
         experiment = client.get_experiment_by_name(name)
         if experiment is not None:
             return client, _usable(experiment, uri, root)
@@ -64,7 +70,7 @@ def get_experiment(root: Path, options: TrackingOptions) -> "tuple[MlflowClient,
     uri, name = options.uri_for(root), options.experiment_name
     database = sqlite.path_of(uri)
     _require(database, root)
-    with _connected(uri, options, nullcontext() if database is None else lock_of(uri, root), writes=False) as client:
+    with _connected(uri, options, nullcontext() if database is None else lock_of(uri, root)) as client:
         experiment = client.get_experiment_by_name(name)
         if experiment is not None:
             return client, _usable(experiment, uri, root)
@@ -88,14 +94,19 @@ def _require(database: Path | None, root: Path) -> None:
 
 @contextmanager
 def _connected(
-    uri: str, options: TrackingOptions, lock: AbstractContextManager[None], *, writes: bool
+    uri: str, options: TrackingOptions, lock: AbstractContextManager[None], *, create_below: Path | None = None
 ) -> "Iterator[MlflowClient]":
+    """A client that was found to work; given the folder of what is recorded, one that writes and creates."""
     configure(timeout_seconds=options.timeout_seconds, max_retries=options.max_retries)
     check_reachable(uri, min(options.timeout_seconds, _REACH_SECONDS))
     database = sqlite.path_of(uri)
     with lock, quiet(), translated(uri):
         if database is not None and database.exists():
-            sqlite.check(database, wait_seconds=options.patience_seconds, writes=writes)
+            sqlite.check(database, wait_seconds=options.patience_seconds, writes=create_below is not None)
+        if database is not None and create_below is not None:
+            if not database.exists():
+                create(database, _artifacts(create_below))
+            sqlite.write_ahead(database)
         yield connect(uri)
 
 

@@ -21,7 +21,7 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the lock at ``path`` for a short while, waiting for others to leave.
 
     Raises:
-        StoreUnavailable: another process has held it for two minutes.
+        StoreUnavailable: another process has held it for two minutes, or its file cannot be written.
     """
     try:
         with FileLock(path, timeout=PATIENCE_SECONDS):
@@ -30,6 +30,12 @@ def locked(path: Path) -> Iterator[None]:
         raise StoreUnavailable(
             f"Another process has held {path} for more than {PATIENCE_SECONDS:.0f} s; "
             "if none of yours is alive, its file system does not release the locks of dead processes."
+        ) from None
+    except PermissionError as error:
+        if error.filename != str(path):
+            raise
+        raise StoreUnavailable(
+            f"The store in {path.parent} cannot be locked: {error.strerror}. Make the folder and {path.name} writable."
         ) from None
 
 

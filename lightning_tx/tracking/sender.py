@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_tx.core.files import replaced
 from lightning_tx.tracking.errors import StoreUnavailable, TrackingError, UnsentMetrics
 from lightning_tx.tracking.values import METRICS_PER_CALL, Point, check_metric_name
 
@@ -164,7 +165,14 @@ class MetricSender:
     def _keep(self, error: TrackingError) -> UnsentMetrics:
         points = [*self._batch, *self._queue]
         lines = [json.dumps(point._asdict()) for point in points]
-        self._unsent_file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        try:
+            with replaced(self._unsent_file) as partial:
+                partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        except OSError as failure:
+            return UnsentMetrics(
+                f"{len(points)} metric values could not be sent, nor kept in {self._unsent_file} "
+                f"({failure.strerror}); the same run, started again, computes them anew. {error}"
+            )
         return UnsentMetrics(
             f"{len(points)} metric values could not be sent; they lie in {self._unsent_file} and are sent when the "
             f"same run is started again. {error}"

@@ -1,5 +1,6 @@
 """What is kept of a run while it trains: a state to resume from, and the weights it may end with."""
 
+import io
 import math
 import random
 from collections.abc import Callable
@@ -9,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from lightning_tx.core import names
+from lightning_tx.core.files import replaced
 from lightning_tx.model.weights import save_weights
 from lightning_tx.training.module import TrainingModule
 
@@ -126,6 +129,21 @@ class Checkpoints(pl.Callback):
         save_weights(module.model, self.folder / SNAPSHOTS / f"{step:09d}.safetensors")
         for path in snapshots(self.folder)[:-count]:
             path.unlink()
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and puts it there in one step, so that what is there is always whole.
+
+    Lightning's own goes by the system's folder for temporary files: from another disk it would be copied, and a process
+    that is killed meanwhile would leave half of it in place of the state before.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Replace the file ``path``."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)  # into a file that cannot grow, it would raise something else
+        with replaced(Path(path)) as partial:
+            partial.write_bytes(buffer.getbuffer())
 
 
 def snapshots(folder: Path) -> list[Path]:

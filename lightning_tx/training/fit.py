@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import Logger
 from lightning_tx.core import names
 from lightning_tx.core.errors import DivergedError
 from lightning_tx.model.weights import save_weights
-from lightning_tx.training.checkpoint import LAST, Checkpoints, steps_done
+from lightning_tx.training.checkpoint import LAST, Checkpoints, WholeFiles, steps_done
 from lightning_tx.training.ending import conclude
 from lightning_tx.training.module import TrainingModule
 from lightning_tx.training.options import TrainerOptions
@@ -92,6 +92,7 @@ def fit(
             num_sanity_val_steps=0,
             logger=logger,
             callbacks=[checkpoints, *callbacks],
+            plugins=[WholeFiles()],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,

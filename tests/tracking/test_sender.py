@@ -152,6 +152,15 @@ def test_a_lasting_failure_is_raised_and_the_metrics_kept_in_a_file(make, receiv
     assert len(receiver.points) == 1
 
 
+def test_where_the_disk_is_full_as_well_both_are_told(make, receiver, tmp_path):
+    sender = make(folder=tmp_path / "none")
+    (tmp_path / "none").touch()  # a file, in which no other can lie
+    receiver.failures = [StoreUnavailable("gone")] * 10
+    sender.add({"loss": 1.0}, 0)
+    with pytest.raises(UnsentMetrics, match=rf"nor kept in .*{UNSENT_FILE} \(.*\); the same run.* gone"):
+        sender.flush()
+
+
 def test_a_refusal_is_not_waited_for(make, receiver):
     sender = make(patience_seconds=60.0)
     receiver.failures = [TrackingError("no such run")] * 10

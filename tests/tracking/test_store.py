@@ -5,6 +5,7 @@ import socket
 import time
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -26,6 +27,17 @@ def test_a_folder_that_cannot_be_one(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"root: .*file/runs.* cannot be used as the run folder"):
         Store.open(tmp_path / "file" / "runs")
+
+
+def test_a_database_whose_creation_is_cut_off_is_not_there(tmp_path, monkeypatch):
+    def cut_off(uri, artifacts):
+        Path(uri.removeprefix("sqlite:///")).touch()
+        raise SystemExit(143)
+
+    monkeypatch.setattr("mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore", cut_off)
+    with pytest.raises(SystemExit):
+        Store.open(tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if "mlflow.db" in path.name and path.suffix != ".lock"] == []
 
 
 def test_a_dead_server_is_reported_in_seconds(tmp_path):
