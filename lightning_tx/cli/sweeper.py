@@ -27,6 +27,10 @@ class Listed(Protocol):
         """Run the job whose number Hydra says."""
         ...
 
+    def returned(self, number: int, value: Any) -> None:
+        """Take what the job of a number returned, in whichever process it ran."""
+        ...
+
 
 class RowSweeper(Sweeper):
     """Launches the jobs that its task lists, in their order.
@@ -45,8 +49,8 @@ class RowSweeper(Sweeper):
         """Take the task's list, and make the launcher."""
         self.folder = Path(config.hydra.sweep.dir)
         self.plan = config
-        task: Listed = task_function
-        self.jobs = [list(overrides) for overrides in task.launched]
+        self.task: Listed = task_function
+        self.jobs = [list(overrides) for overrides in self.task.launched]
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -59,7 +63,7 @@ class RowSweeper(Sweeper):
         returned = []
         for first in range(0, len(self.jobs), size):
             results = self.launcher.launch(self.jobs[first : first + size], initial_job_idx=first)
-            for result in results:
-                _ = result.return_value  # raises what the job raised
+            for number, result in enumerate(results, first):
+                self.task.returned(number, result.return_value)  # raises what the job raised
             returned.append(results)
         return returned

@@ -10,6 +10,7 @@ from typing import Literal
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.core.margin import Margin
+from lightning_tx.tracking.owners import owner_of
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.search import searchable
 from lightning_tx.tracking.store import Store
@@ -165,8 +166,13 @@ class Study:
             self.store.log_file(self.run_id, path, each)
 
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
-        """Set the study's status; a later sweep of the same name sets it to RUNNING again."""
-        self.store.end_run(self.run_id, status)
+        """Set the study's status, unless other processes still train runs of it: whoever ends last sets it.
+
+        A later sweep of the same name sets it to RUNNING again.
+        """
+        with self.store.lock():
+            if not any(owner_of(self.store, run) for run in self.runs() if run.status == "RUNNING"):
+                self.store.end_run(self.run_id, status)
 
     def _tags(self) -> dict[str, str]:
         # Read anew each time: other processes write them too.
