@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve the UI on the loopback address until it is interrupted; 0 then, 1 where the server ended by itself."""
     require_usable(arguments.port)
     store = get_store(arguments)
+    store.follow_move()  # the server goes by what is recorded
     place = f"http://{HOST}:{arguments.port}"
     print(f"All runs: {place}/#/experiments/{store.experiment_id}/runs?workflowType=machine_learning")
     for study in store.studies()[:MOST_STUDIES]:
