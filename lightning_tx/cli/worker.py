@@ -99,8 +99,7 @@ class Worker:
         except RunFinished as finished:
             record, seconds = finished.record, None
         except RunBusy as busy:
-            out.print(line if out.is_terminal else "", markup=False, end="")
-            out.print(f"  left to {busy.owner}", markup=False, soft_wrap=True)
+            out.print(f"{lead}  left to {busy.owner}", markup=False, soft_wrap=True)
             self.returned(number, None)
             return None
         except Exception as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from lightning_tx.cli import main
 from lightning_tx.runs.config import RunConfig
@@ -17,6 +18,7 @@ from lightning_tx.runs.identity import identify
 from lightning_tx.tracking.run import TrackedRun
 from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
+from lightning_tx.training.checkpoint import Checkpoints
 from tests.tiny import tiny_config, tiny_overrides
 
 
@@ -283,6 +285,37 @@ def test_the_end_of_waiting_leaves_the_study_to_its_other_owner(ltx, root, elsew
     runs, (study,) = records(root)
     assert sorted((run.seed, run.status) for run in runs) == [(0, "RUNNING"), (1, "FINISHED")]
     assert study.status == "RUNNING"
+
+
+def test_a_folder_that_was_moved_goes_on_where_it_is(ltx, root, text, tmp_path, monkeypatch, capsys) -> None:
+    assert ltx("-m", "seed=0,1", "study=whole")[0] == 0
+    original = Checkpoints.on_train_batch_start
+
+    def dying(self, trainer, module, *rest):
+        original(self, trainer, module, *rest)
+        if trainer.global_step == 9:
+            raise RuntimeError("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "on_train_batch_start", dying)
+        assert ltx("-m", "seed=2,3", "study=broken")[0] == 1
+    before = [run.run_id for run in records(root)[0]]
+    moved = tmp_path / "moved away"
+    root.rename(moved)
+    _artifact_repos_cache.clear()  # the user's next process has none of this one's
+
+    assert main(["report", "whole", f"root={moved}"]) == 0
+    assert "2 of 2 runs finished" in capsys.readouterr().out
+    assert main(["generate", "best:whole", "1 and", "--max-new-tokens", "2", f"root={moved}"]) == 0
+    assert main(["evaluate", "best:whole", f"root={moved}"]) == 0
+    capsys.readouterr()
+    assert main(["train", *tiny_overrides(moved, text), "-m", "seed=2,3", "study=broken"]) == 0
+    out = capsys.readouterr().out
+    assert "2 of 2 runs finished" in out and "finished before" not in out and "On disk: " in out
+    runs, _ = records(moved)
+    assert [run.run_id for run in runs] == before and all(run.finished for run in runs)
+    assert [run.tags.get("ltx.resumed") for run in runs] == [None, None, "1", "1"]
+    assert not root.exists() and all(str(root) not in run.artifact_uri for run in Store.open(moved).runs())
 
 
 @pytest.mark.slow
