@@ -60,6 +60,7 @@ def train(
 
     Raises:
         ConfigError: with every problem of the config; then nothing was trained and nothing recorded.
+        RunBusy: another process trains this run.
     """
     parsed, labels = RunConfig.parse(config), labels_of([config])[0]
     asked = [Asked(parsed, name, labels)]

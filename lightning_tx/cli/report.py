@@ -15,6 +15,7 @@ from lightning_tx.cli.imports import bulk_imports
 from lightning_tx.cli.stores import add_store_arguments, get_store
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.package import default_root
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,6 +76,7 @@ def print_report(
     out.print("", to_rich(report), sep="\n")
     kept = f"Report: {_shown(study)}" if save or is_own(metric, baselines) else "Not kept; --save keeps it."
     out.print(f"\n{kept}", markup=False, soft_wrap=True)
+    out.print(f"On disk: {study.disk_use() / 1e6:,.1f} MB", markup=False)
     out.print(f"All runs in the MLflow UI: {_command()} ui{_options(study)}", markup=False, soft_wrap=True)
 
 
@@ -106,7 +108,7 @@ def _options(study: "Study") -> str:
     root, options, words = study.store.root, study.store.options, []
     if study.store.uri != TrackingOptions().uri_for(root):
         words += ["--uri", study.store.uri]
-    elif root != Path(os.environ.get("LTX_ROOT", "multirun")).absolute():
+    elif root != Path(default_root()).absolute():
         words += ["--root", str(root)]
     if options.experiment_name != TrackingOptions().experiment_name:
         name = options.experiment_name

@@ -14,12 +14,9 @@ from hydra.version import VersionBase
 
 from lightning_tx.cli.plugins import VARIABLE as PLUGINS
 from lightning_tx.cli.search_path import PluginConfigs
-from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.package import conf_dir
+from lightning_tx.core.package import conf_dir, default_root
 
 HYDRA_VERSION = "1.3"
-#: The variable with the folder of everything that runs write.
-ROOT = "LTX_ROOT"
 
 #: The session that is open.
 _open: list[Any] = []
@@ -49,8 +46,7 @@ def prepare() -> None:
     Raises:
         ConfigError: a variable of the environment is set to nothing that can be used.
     """
-    if os.environ.get(ROOT) == "":
-        raise ConfigError(f"{ROOT}: it is set, but empty; set it to the folder for what runs write, or unset it.")
+    default_root()
     if not os.environ.get(PLUGINS, "[]").strip():
         del os.environ[PLUGINS]  # the config takes it as it is
     # Two sweeps started within a second must not share a folder; a launcher's workers inherit the environment.

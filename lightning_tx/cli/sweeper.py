@@ -26,6 +26,10 @@ class Listed(Protocol):
         """Run the job whose number Hydra says."""
         ...
 
+    def returned(self, number: int, value: Any) -> None:
+        """Take what the job of a number returned, in whichever process it ran."""
+        ...
+
 
 class RowSweeper(Sweeper):
     """Launches the jobs that its task lists, in their order.
@@ -42,8 +46,8 @@ class RowSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: Any, config: DictConfig) -> None:
         """Take the task's list, and make the launcher."""
-        task: Listed = task_function
-        self.jobs = [list(overrides) for overrides in task.launched]
+        self.task: Listed = task_function
+        self.jobs = [list(overrides) for overrides in self.task.launched]
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -54,7 +58,7 @@ class RowSweeper(Sweeper):
         returned = []
         for first in range(0, len(self.jobs), size):
             results = self.launcher.launch(self.jobs[first : first + size], initial_job_idx=first)
-            for result in results:
-                _ = result.return_value  # raises what the job raised
+            for number, result in enumerate(results, first):
+                self.task.returned(number, result.return_value)  # raises what the job raised
             returned.append(results)
         return returned

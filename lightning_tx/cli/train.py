@@ -26,6 +26,7 @@ from lightning_tx.core.package import conf_dir
 if TYPE_CHECKING:
     from lightning_tx.runs.config import RunConfig
     from lightning_tx.studies.sweep import Asked
+    from lightning_tx.tracking.store import Store
 
 
 #: Hydra keeps no copies of the config, which may hold secrets; a run's config is among its artifacts, without them.
@@ -149,14 +150,16 @@ def _asked(request: Request, configs: "Sequence[RunConfig]") -> "list[Asked]":
 
 
 def _single(flags: Flags, request: Request, asked: "Sequence[Asked]") -> int:
+    from lightning_tx.runs.store import open_store
     from lightning_tx.studies.sweep import open_study
+    from lightning_tx.tracking.interrupts import Interrupts
 
     config = asked[0].config
     if config.study:
         open_study(config.study, asked, overrides=request.jobs[0].overrides, margin=config.margin)
-    worker = Worker(request, [config])
-    _hydra([*flags.options, *map(told_to_hydra, flags.overrides), *UNWRITTEN], worker)
-    return 1 if worker.failures else 0
+    arguments = [*flags.options, *map(told_to_hydra, flags.overrides), *UNWRITTEN]
+    with Interrupts():
+        return 0 if _trained(arguments, request, [config], asked, open_store(config.raw)) else 1
 
 
 def _sweep(flags: Flags, request: Request, asked: "Sequence[Asked]") -> int:
@@ -178,7 +181,8 @@ def _sweep(flags: Flags, request: Request, asked: "Sequence[Asked]") -> int:
     try:
         with Interrupts():
             named = [config.in_study(name) for config in configs]
-            _hydra([*flags.options, *_planned(flags.overrides)], Worker(_named(request, name, named), named))
+            arguments = [*flags.options, *_planned(flags.overrides)]
+            _trained(arguments, _named(request, name, named), named, asked, study.store)
     except Interrupted:
         study.finish("KILLED")
         out.print("\nInterrupted. The same command goes on where it stopped.")
@@ -190,6 +194,33 @@ def _sweep(flags: Flags, request: Request, asked: "Sequence[Asked]") -> int:
     if missing:
         out.print(f"[red]{len(missing)} of {len(asked)} runs did not finish.[/] The same command tries them again.")
     return 1 if missing else 0
+
+
+def _trained(
+    arguments: Sequence[str],
+    request: Request,
+    configs: "Sequence[RunConfig]",
+    asked: "Sequence[Asked]",
+    store: "Store",
+) -> bool:
+    """Have Hydra run the jobs of a request; those that other processes train are waited for, and taken up where they
+    are left. Returns whether none is known to have failed, in this process or in those."""
+    from lightning_tx.runs.waiting import OtherOwners
+
+    out = console()
+    others = OtherOwners(store, configs[0].study, lambda text: out.print(text, markup=False, soft_wrap=True))
+    left, failures = list(range(len(asked))), 0
+    while left:
+        jobs = tuple(request.jobs[number] for number in left)
+        worker = Worker(replace(request, jobs=jobs), [configs[number] for number in left])
+        _hydra(arguments, worker)
+        failures += worker.failures
+        for place in sorted(worker.busy):
+            each = asked[left[place]]
+            others.add(each.identity, each.title)
+        free = others.wait()
+        left = [next(number for number, each in enumerate(asked) if each.identity == identity) for identity in free]
+    return not failures and not others.failures
 
 
 def _planned(overrides: Sequence[str]) -> list[str]:

@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     require_usable(arguments.port)
     store = get_store(arguments)
+    store.follow_move()  # the server goes by what is recorded
     place = f"http://{HOST}:{arguments.port}"
     print(f"All runs: {place}/{address(store, share_all(store))}")
     for study in store.studies()[:MOST_STUDIES]:

@@ -45,6 +45,7 @@ class Worker:
         folder: the folder of the command, against which relative paths resolve wherever Hydra runs the jobs.
         failures: jobs that failed in this process.
         seconds: what each job took that was trained in this process.
+        busy: the numbers of the jobs that other processes train.
     """
 
     request: Request
@@ -52,18 +53,28 @@ class Worker:
     folder: str = field(default_factory=os.getcwd)
     failures: int = 0
     seconds: list[float] = field(default_factory=list)
+    busy: set[int] = field(default_factory=set)
 
     @property
     def launched(self) -> list[tuple[str, ...]]:
         """The overrides of each job, by its number, as Hydra takes them."""
         return [tuple(map(told_to_hydra, job.overrides)) for job in self.request.jobs]
 
-    def __call__(self, hydra_config: DictConfig) -> float:
-        """Train the job that Hydra has come to; returns its primary metric, not a number if it failed."""
+    def returned(self, number: int, value: float | None) -> None:
+        """Take what a job returned, in whichever process it ran."""
+        if value is None:
+            self.busy.add(number)
+
+    def __call__(self, hydra_config: DictConfig) -> float | None:
+        """Train the job that Hydra has come to.
+
+        Returns:
+            Its primary metric, not a number if it failed; None where another process trains it.
+        """
         with chdir(self.folder):
             return self._train()
 
-    def _train(self) -> float:
+    def _train(self) -> float | None:
         with bulk_imports():
             # Imported by the store and by train when they are first used, which is at once.
             import mlflow  # noqa: F401
@@ -72,7 +83,7 @@ class Worker:
             from lightning_tx.cli.progress import progress_on
             from lightning_tx.runs.train import train
         from lightning_tx.runs.store import open_store
-        from lightning_tx.tracking.errors import RunFinished
+        from lightning_tx.tracking.errors import RunBusy, RunFinished
         from lightning_tx.tracking.study import Study
 
         silence()
@@ -97,6 +108,10 @@ class Worker:
             record = train(config, name=name, labels=job.labels, store=store, study=study, callbacks=[bar], **told)
         except RunFinished as finished:
             record, seconds = finished.record, None
+        except RunBusy as busy:
+            out.print(f"{lead}  left to {busy.owner}", markup=False, soft_wrap=True)
+            self.returned(number, None)
+            return None
         except Exception as error:
             self.failures += 1
             out.print(lead, markup=False, soft_wrap=True, end="")

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 
 from lightning_tx.core import names
-from lightning_tx.core.errors import ConfigError
 from lightning_tx.model.body import Body
 from lightning_tx.model.build import build_model
 from lightning_tx.model.weights import Weights, fill
 from lightning_tx.runs.finding import find_run
 from lightning_tx.runs.plugins import admit
-from lightning_tx.runs.recorded import sizes_of, tokenizers_of
+from lightning_tx.runs.recorded import sizes_of, tokenizers_of, weights_of
 from lightning_tx.runs.store import recorded_at
 from lightning_tx.task.base import TASK
 from lightning_tx.tokenizer.sides import Tokenizers
@@ -83,15 +82,9 @@ def load_from(
     """
     record, config = store.run(run_id), store.config(run_id)
     admit(record, store, plugins)
-    kept = set(store.artifacts(run_id))
-    for needed in (names.TOKENIZER_FILE, names.WEIGHTS_FILE):
-        if needed not in kept:
-            raise ConfigError(
-                f"run {run_id}: it has no {needed}, which a run leaves when it finishes; its status is {record.status}."
-            )
-    tokenizers = tokenizers_of(store, run_id)
+    tokenizers, weights = tokenizers_of(store, run_id), weights_of(store, run_id)
     classes = record.params.get(names.NUM_CLASSES)
     sizes = sizes_of(tokenizers, None if classes is None else int(classes))
     model = build_model(config, **asdict(sizes), head=TASK.create(config["task"]).head, device=device)
-    fill(model, Weights.read(store.artifact_path(run_id, names.WEIGHTS_FILE), device))
+    fill(model, Weights.read(weights, device))
     return LoadedRun(record, config, model.eval(), tokenizers)

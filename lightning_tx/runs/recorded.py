@@ -1,4 +1,6 @@
-"""The tokenizers that a recorded run has left, and the sizes that follow from them."""
+"""The tokenizers and the weights that a recorded run has left, and the sizes that follow."""
+
+from pathlib import Path
 
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
@@ -6,6 +8,27 @@ from lightning_tx.model.sizes import Sizes
 from lightning_tx.tokenizer.base import Tokenizer
 from lightning_tx.tokenizer.sides import Tokenizers
 from lightning_tx.tracking.store import Store
+
+
+def weights_of(store: Store, run_id: str) -> Path:
+    """The file with the weights that a run has kept.
+
+    Raises:
+        ConfigError: it has none.
+        TrackingError: there is no such run.
+    """
+    if names.WEIGHTS_FILE in store.artifacts(run_id):
+        return store.artifact_path(run_id, names.WEIGHTS_FILE)
+    record = store.run(run_id)
+    if record.params.get("trainer.keep") == "none":
+        raise ConfigError(
+            f"run {run_id}: it was trained with trainer.keep=none, which keeps no weights; delete it in MLflow and "
+            "train it again with trainer.keep=best."
+        )
+    raise ConfigError(
+        f"run {run_id}: it has no {names.WEIGHTS_FILE}, which a run leaves when it finishes; its status is "
+        f"{record.status}."
+    )
 
 
 def tokenizers_of(store: Store, run_id: str) -> Tokenizers:

@@ -14,7 +14,6 @@ import torch
 
 from lightning_tx.components.adapter.base import Adapter
 from lightning_tx.components.adapter.none import NoAdapter
-from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.core.group import Choice
 from lightning_tx.core.schema import shown
@@ -23,6 +22,7 @@ from lightning_tx.model.config import adapter_of
 from lightning_tx.model.weights import Weights, load_body
 from lightning_tx.runs.finding import find_run
 from lightning_tx.runs.loading import load_from
+from lightning_tx.runs.recorded import weights_of
 from lightning_tx.runs.values import InitFrom
 from lightning_tx.tokenizer.base import TOKENIZER, TokenizerTrainer
 from lightning_tx.tracking.errors import TrackingError
@@ -220,8 +220,8 @@ def _weights_file(run_id: str, store: Store) -> Path:
         ConfigError: it has left none.
     """
     try:
-        return store.artifact_path(run_id, names.WEIGHTS_FILE)
-    except TrackingError as error:
+        return weights_of(store, run_id)
+    except (ConfigError, TrackingError) as error:
         raise ConfigError(f"init_from: {run_id!r}: {error}") from error
 
 

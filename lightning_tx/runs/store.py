@@ -1,11 +1,11 @@
 """The store that a config records to."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.core.package import default_root
 from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.tracking.store import Store
 
@@ -36,9 +36,9 @@ def recorded_at(root: str | Path | None = None, **tracking: Any) -> Store:
         tracking: options of ``tracking``, those left out at their defaults.
 
     Raises:
-        ConfigError: an option has a problem, or nothing is recorded there.
+        ConfigError: an option has a problem, nothing is recorded there, or ``$LTX_ROOT`` is empty.
     """
-    return get_store({"root": root or os.environ.get("LTX_ROOT", "multirun"), "tracking": tracking})
+    return get_store({"root": root or default_root(), "tracking": tracking})
 
 
 def _root(raw: Mapping[str, Any]) -> Path:

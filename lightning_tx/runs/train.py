@@ -59,7 +59,7 @@ def train(
     """
     # Lightning takes seconds to import; checking a config does without.
     from lightning_tx.tracking.logger import MetricLogger
-    from lightning_tx.training.checkpoint import seed_everything
+    from lightning_tx.training.checkpoint import discard_states, seed_everything
     from lightning_tx.training.fit import fit
 
     materials = materials_of(config)
@@ -101,6 +101,8 @@ def train(
             callbacks=list(callbacks),
         )
         _record_end(run, config, materials, parts, sizes)
+    # Only now that the end is recorded: until then the run would have to begin anew.
+    discard_states(run.folder)
     return store.run(run.run_id)
 
 
@@ -149,16 +151,24 @@ def _record_end(
         names.TOTAL_FLOPS: 3 * sizes[names.FORWARD_FLOPS] * parts.module.latest[names.TRAINED_POSITIONS],
     }
     run.log_metrics(costs, step=config.trainer.max_steps)
-    run.log_file(run.folder / names.WEIGHTS_FILE)
     run.flush()
-    adapter = config.model.adapter
-    own = adapter.create().state_dict(parts.model)
-    if own:
-        save_adapter(own, {"name": adapter.name, **adapter.options}, run.folder / names.ADAPTER_FILE)
-        run.log_file(run.folder / names.ADAPTER_FILE)
+    if config.trainer.keeps_weights:
+        _record_weights(run, config, parts)
     for name, content in parts.module.files.items():
         run.log_content(name, content)
     show_results(run, config, materials, parts.model)
+
+
+def _record_weights(run: TrackedRun, config: RunConfig, parts: Assembly) -> None:
+    """Record the weights that the run keeps, and those of its adapter; the run's own copies go."""
+    kept, adapter = [run.folder / names.WEIGHTS_FILE], config.model.adapter
+    own = adapter.create().state_dict(parts.model)
+    if own:
+        kept.append(run.folder / names.ADAPTER_FILE)
+        save_adapter(own, {"name": adapter.name, **adapter.options}, kept[-1])
+    for path in kept:
+        run.log_file(path)
+        path.unlink()
 
 
 def _state_margin(margin: Any, study: Study | None) -> None:

@@ -10,5 +10,6 @@ VOLATILE = (
     "tracking",
     "trainer.log_every",
     "trainer.checkpoint_every",
+    "trainer.keep",
     "trainer.accelerator",
 )

@@ -16,8 +16,9 @@ from lightning_tx.runs.notes import notes_on
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
 from lightning_tx.runs.volatile import VOLATILE
+from lightning_tx.runs.waiting import OtherOwners
 from lightning_tx.studies.keys import ABSENT, below, flatten, label_of
-from lightning_tx.tracking.errors import RunFinished
+from lightning_tx.tracking.errors import RunBusy, RunFinished
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.study import Row, Study
 
@@ -130,7 +131,8 @@ def sweep(
 ) -> list[RunRecord]:
     """Train many runs as one study, one after the other in this process; what is finished is not trained again.
 
-    A run that fails is recorded and does not end the others.
+    A run that fails is recorded and does not end the others. A run that another process trains is waited for at the
+    end, and taken up if that process leaves it unfinished.
 
     Args:
         configs: plain configs, as :func:`lightning_tx.compose` gives them.
@@ -159,15 +161,22 @@ def sweep(
     settle_precision(own, parsed)
     for note in notes_of(asked):
         say(f"note: {note}")
-    for each in asked:
-        try:
-            train(each.config, name=each.title, labels=each.labels, store=own.store, study=own, callbacks=callbacks)
-        except RunFinished:
-            say(f"{each.title}: finished before")
-        except Exception as error:
-            say(f"{each.title}: failed: {error}")
-        else:
-            say(f"{each.title}: finished")
+    others, left = OtherOwners(own.store, study, say), list(asked)
+    while left:
+        for each in left:
+            try:
+                train(each.config, name=each.title, labels=each.labels, store=own.store, study=own, callbacks=callbacks)
+            except RunFinished:
+                say(f"{each.title}: finished before")
+            except RunBusy as busy:
+                say(f"{each.title}: left to {busy.owner}")
+                others.add(each.identity, each.title)
+            except Exception as error:
+                say(f"{each.title}: failed: {error}")
+            else:
+                say(f"{each.title}: finished")
+        free = others.wait()
+        left = [next(each for each in asked if each.identity == identity) for identity in free]
     by_identity = {run.identity: run for run in own.runs()}
     records = [by_identity[each.identity] for each in asked if each.identity in by_identity]
     complete = len(records) == len(asked) and all(record.finished for record in records)

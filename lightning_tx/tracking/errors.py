@@ -21,7 +21,17 @@ class UnsentMetrics(TrackingError):
 
 
 class RunBusy(TrackingError):
-    """The run is being trained by another process."""
+    """The run is being trained by another process.
+
+    Args:
+        name: the run's name.
+        run_id: MLflow's id.
+        owner: who trains it, as ``process 12 on host``.
+    """
+
+    def __init__(self, name: str, run_id: str, owner: str) -> None:
+        super().__init__(f"Run {name!r} ({run_id}) is still trained by {owner}.")
+        self.owner = owner
 
 
 class RunFinished(TrackingError):

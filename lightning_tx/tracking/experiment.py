@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.tracking import sqlite
+from lightning_tx.tracking.advice import mlflow_command
 from lightning_tx.tracking.client import (
     check_reachable,
     configure,
@@ -20,6 +22,7 @@ from lightning_tx.tracking.client import (
 )
 from lightning_tx.tracking.locks import locked
 from lightning_tx.tracking.options import TrackingOptions
+from lightning_tx.tracking.records import local_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,6 +33,8 @@ _KIND = {names.EXPERIMENT_KIND: "custom_model_development"}
 _ALWAYS_THERE = "0"
 #: An answer from a server that lives; long calls may take ``timeout_seconds``.
 _REACH_SECONDS = 10
+#: The folder of artifacts below the run folder.
+_ARTIFACTS = "artifacts"
 
 
 def lock_of(uri: str, root: Path) -> AbstractContextManager[None]:
@@ -39,8 +44,24 @@ def lock_of(uri: str, root: Path) -> AbstractContextManager[None]:
     return locked(root / "tracking.lock" if database is None else database.with_name(f"{database.name}.lock"))
 
 
-def open_experiment(root: Path, options: TrackingOptions) -> "tuple[MlflowClient, str]":
-    """A client, and the id of the experiment to record in; both store and experiment are created where they are not.
+@dataclass(frozen=True)
+class Experiment:
+    """The experiment of a store.
+
+    Attributes:
+        client: MLflow's client.
+        experiment_id: MLflow's id.
+        moved: the place of the artifacts as it is recorded, and where they lie now, both as uris; None where the run
+            folder was not moved. MLflow records absolute places and has no call to change them.
+    """
+
+    client: "MlflowClient"
+    experiment_id: str
+    moved: tuple[str, str] | None = None
+
+
+def open_experiment(root: Path, options: TrackingOptions) -> Experiment:
+    """The experiment to record in; both store and experiment are created where they are not.
 
     Raises:
         ConfigError: the folder cannot be written, or the experiment was deleted.
@@ -54,14 +75,14 @@ def open_experiment(root: Path, options: TrackingOptions) -> "tuple[MlflowClient
     with _connected(uri, options, lock_of(uri, root), create_below=root) as client:
         experiment = client.get_experiment_by_name(name)
         if experiment is not None:
-            return client, _usable(experiment, uri, root)
+            return _usable(client, experiment, uri, root)
         # A server has its own place for artifacts.
         location = None if is_server(uri) else _artifacts(root)
-        return client, client.create_experiment(name, artifact_location=location, tags=_KIND)
+        return Experiment(client, client.create_experiment(name, artifact_location=location, tags=_KIND))
 
 
-def get_experiment(root: Path, options: TrackingOptions) -> "tuple[MlflowClient, str]":
-    """A client, and the id of the experiment to read; nothing is created.
+def get_experiment(root: Path, options: TrackingOptions) -> Experiment:
+    """The experiment to read; nothing is created.
 
     Raises:
         ConfigError: there is no such database or no such experiment, or it was deleted.
@@ -73,7 +94,7 @@ def get_experiment(root: Path, options: TrackingOptions) -> "tuple[MlflowClient,
     with _connected(uri, options, nullcontext() if database is None else lock_of(uri, root)) as client:
         experiment = client.get_experiment_by_name(name)
         if experiment is not None:
-            return client, _usable(experiment, uri, root)
+            return _usable(client, experiment, uri, root)
         there = [each.name for each in client.search_experiments() if each.experiment_id != _ALWAYS_THERE]
     raise ConfigError(
         f"tracking.experiment_name: there is no experiment {name!r} in {public(uri)}.{nearest(name, there)} "
@@ -110,18 +131,23 @@ def _connected(
         yield connect(uri)
 
 
-def _usable(experiment: Any, uri: str, root: Path) -> str:
-    """The experiment's id; where the run folder was moved, the places of its artifacts follow."""
+def _usable(client: "MlflowClient", experiment: Any, uri: str, root: Path) -> Experiment:
     if experiment.lifecycle_stage != "active":
+        restore = mlflow_command("experiments", "restore", "--experiment-id", experiment.experiment_id, uri=public(uri))
         raise ConfigError(
-            f"tracking.experiment_name: {experiment.name!r} was deleted in MLflow. Restore it "
-            f"(mlflow experiments restore --experiment-id {experiment.experiment_id}) or choose another name."
+            f"tracking.experiment_name: {experiment.name!r} was deleted in MLflow. Choose another name, or restore it "
+            f"with its runs: {restore}"
         )
-    database, artifacts = sqlite.path_of(uri), _artifacts(root)
-    if database is not None and database.parent == root and experiment.artifact_location != artifacts:
-        sqlite.move_artifacts(database, experiment.experiment_id, experiment.artifact_location, artifacts)
-    return experiment.experiment_id
+    database, recorded, here = sqlite.path_of(uri), experiment.artifact_location, _artifacts(root)
+    # A database elsewhere may serve several run folders: it is this one that was moved if what is recorded is gone.
+    moved = database is not None and recorded != here and (database.parent == root or _is_gone(recorded, root))
+    return Experiment(client, experiment.experiment_id, (recorded, here) if moved else None)
+
+
+def _is_gone(recorded: str, root: Path) -> bool:
+    old = local_path(recorded)
+    return old is not None and not old.exists() and (root / _ARTIFACTS).exists()
 
 
 def _artifacts(root: Path) -> str:
-    return (root / "artifacts").as_uri()
+    return (root / _ARTIFACTS).as_uri()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lightning_tx.tracking.errors import RunBusy, StoreUnavailable
+from lightning_tx.tracking.errors import StoreUnavailable
 
 #: How long the short critical sections of other processes are waited for.
 PATIENCE_SECONDS = 120.0
@@ -44,28 +44,21 @@ class RunLock:
 
     Args:
         folder: the run's folder.
-        name: the run's name, for the message.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._name = name
+    def __init__(self, folder: Path) -> None:
         # Not tied to a thread: whichever thread closes the run frees it.
         self._lock = FileLock(folder / "lock", timeout=0, thread_local=False)
+        self._holder = folder / _HOLDER_FILE
 
-    def acquire(self) -> None:
-        """Take the lock, at once or not at all.
-
-        Raises:
-            RunBusy: another process trains the run; the message says which.
-        """
-        holder = self._folder / _HOLDER_FILE
+    def acquire(self) -> str | None:
+        """Take the lock, at once or not at all; returns who holds it, as ``process 12 on host``, or None if we do."""
         try:
             self._lock.acquire()
         except Timeout:
-            who = holder.read_text().strip() if holder.exists() else "another process"
-            raise RunBusy(f"Run {self._name!r} ({self._folder.name}) is still trained by {who}.") from None
-        holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+            return self._holder.read_text().strip() if self._holder.exists() else "another process"
+        self._holder.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        return None
 
     def release(self) -> None:
         """Give the lock back."""

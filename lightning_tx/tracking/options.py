@@ -18,6 +18,8 @@ def _known(uri: str) -> str:
         raise ValueError(f"is not a database or server of MLflow. Choices: {kinds()}")
     if sqlite.in_memory(uri):
         raise ValueError("is a database in memory, which ends with its process. Choices: sqlite:///FILE, or null")
+    if sqlite.path_of(uri) is None and uri.startswith("sqlite"):
+        raise ValueError("is not of the form of a SQLite database. Choices: sqlite:///FILE, or null")
     if sqlite.path_of(uri) is not None and "?" in uri:
         raise ValueError("has a query, which is not supported for SQLite. Leave out what follows the question mark")
     return uri

@@ -78,10 +78,15 @@ class RunRecord:
     @property
     def artifact_folder(self) -> Path | None:
         """The folder of its artifacts on this machine; None where they lie elsewhere, as with a server."""
-        parts = urlsplit(self.artifact_uri)
-        if parts.scheme == "file":
-            return Path(url2pathname(parts.path))
-        return Path(self.artifact_uri) if self.artifact_uri and not parts.scheme else None
+        return local_path(self.artifact_uri)
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder on this machine that MLflow names by a uri or a path; None for other places."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    return Path(uri) if uri and not parts.scheme else None
 
 
 def record_of(run: "Run") -> RunRecord:

@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Any
 
 from lightning_tx.core import names
-from lightning_tx.tracking.client import is_server
 from lightning_tx.tracking.code import code_state
 from lightning_tx.tracking.environment import environment
 from lightning_tx.tracking.errors import RunBusy, RunFinished, TrackingError, UnsentMetrics
 from lightning_tx.tracking.interrupts import Interrupted, Interrupts
 from lightning_tx.tracking.locks import RunLock
 from lightning_tx.tracking.outcome import Outcome, outcome_of
+from lightning_tx.tracking.owners import take
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.sender import MetricSender
 from lightning_tx.tracking.store import Store
@@ -174,13 +174,11 @@ class TrackedRun:
             if earlier is not None and earlier.finished:
                 raise RunFinished(earlier)
             run_id = earlier.run_id if earlier else self.store.create_run(self.name, self._first_tags())
-            folder = self.store.folder(run_id)
-            if earlier is not None:
-                self._refuse_distant(earlier, folder)
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = RunLock(folder, self.name)
-            lock.acquire()
-            self._lock, self.run_id, self.folder, self.resumed = lock, run_id, folder, earlier is not None
+            lock = take(self.store, earlier, run_id)
+            if isinstance(lock, str):
+                raise RunBusy(self.name, run_id, owner=lock)
+            self._lock, self.run_id, self.resumed = lock, run_id, earlier is not None
+            self.folder = self.store.folder(run_id)
         return earlier
 
     def _first_tags(self) -> dict[str, str]:
@@ -194,20 +192,6 @@ class TrackedRun:
         if self.study is not None:
             tags |= {names.STUDY: self.study.name, names.PARENT: self.study.run_id}
         return {**tags, **_git_tags(), **self._ablation, **self._tags}
-
-    def _refuse_distant(self, earlier: RunRecord, folder: Path) -> None:
-        """A lock tells nothing about another machine that shares a server, but not the run folder."""
-        host = earlier.tags.get(names.HOST, "")
-        if (
-            is_server(self.store.uri)
-            and earlier.status == "RUNNING"
-            and host != socket.gethostname()
-            and not folder.exists()
-        ):
-            raise RunBusy(
-                f"Run {self.name!r} ({earlier.run_id}) is marked as running on {host!r}, whose run folder is not "
-                "here. Where that run is dead, delete it in MLflow and start again."
-            )
 
     def _record(self, earlier: RunRecord | None) -> None:
         recorded = self.store.recorded_steps(self.run_id) if earlier else set()

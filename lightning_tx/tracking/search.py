@@ -11,15 +11,20 @@ if TYPE_CHECKING:
 _PAGE = 500
 
 
-def search(client: "MlflowClient", experiment_id: str, tags: Mapping[str, str]) -> list[RunRecord]:
-    """All runs with these tags, oldest first; those that were deleted in the UI are left out."""
+def search(
+    client: "MlflowClient", experiment_id: str, tags: Mapping[str, str], *, deleted: bool = False
+) -> list[RunRecord]:
+    """All runs with these tags, oldest first: those that were deleted in the UI, or those that were not."""
+    from mlflow.entities import ViewType
+
     if not all(map(searchable, tags.values())):
         return []
     query = _query(tags)
+    view = ViewType.DELETED_ONLY if deleted else ViewType.ACTIVE_ONLY
     found: list[RunRecord] = []
     token = None
     while True:
-        page = client.search_runs([experiment_id], query, max_results=_PAGE, page_token=token)
+        page = client.search_runs([experiment_id], query, view, max_results=_PAGE, page_token=token)
         found += map(record_of, page)
         token = page.token
         if not token:

@@ -4,12 +4,16 @@ import re
 import sqlite3
 from contextlib import closing
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
+from lightning_tx.tracking.advice import mlflow_command
 from lightning_tx.tracking.errors import StoreUnavailable
 
 _TIMEOUT_SECONDS = 30.0
 _PREFIX = "sqlite:///"
+#: What SQLAlchemy takes for SQLite: the driver may be named.
+_URI = re.compile(r"sqlite(\+pysqlite)?:///(?=.)")
 _VERSION = "alembic_version"
 #: What SQLite says -> what it means, and what to do; ``{path}`` is the file.
 _ADVICE = (
@@ -43,7 +47,8 @@ def absolute(uri: str) -> str:
 
 def path_of(uri: str) -> Path | None:
     """The database file that a uri names; None where it is not SQLite."""
-    return Path(uri.removeprefix(_PREFIX)).absolute() if uri.startswith(_PREFIX) else None
+    prefix = _URI.match(uri)
+    return Path(uri[prefix.end() :]).absolute() if prefix else None
 
 
 def in_memory(uri: str) -> bool:
@@ -85,13 +90,14 @@ def check(path: Path, *, wait_seconds: float, writes: bool) -> None:
     for (version,) in versions:
         if version not in known:
             raise StoreUnavailable(
-                f"The tracking database {path} was written by a newer MLflow (its schema is {version}). Update mlflow "
-                "here (pip install --upgrade mlflow), or set tracking.uri to another file."
+                f"The tracking database {path} was written by a newer MLflow (its schema is {version}) than the "
+                f"{metadata.version('mlflow')} here. Install a newer one (pip install --upgrade "
+                f"'mlflow>{metadata.version('mlflow')}'), or set tracking.uri to another file."
             )
         if version != newest:
             raise StoreUnavailable(
                 f"The tracking database {path} was written by an older MLflow. Copy it, then bring it up to date: "
-                f"mlflow db upgrade {uri_of(path)}"
+                f"{mlflow_command('db', 'upgrade', uri_of(path))}"
             )
 
 

@@ -6,15 +6,17 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_tx.core import names
 from lightning_tx.core.errors import choices
 from lightning_tx.core.redaction import redact, redact_file, redact_text, secrets_in, secrets_of
+from lightning_tx.tracking import sqlite
 from lightning_tx.tracking.client import translated
 from lightning_tx.tracking.errors import StoreUnavailable, TrackingError
-from lightning_tx.tracking.experiment import get_experiment, lock_of, open_experiment
+from lightning_tx.tracking.experiment import Experiment, get_experiment, lock_of, open_experiment
 from lightning_tx.tracking.options import TrackingOptions
 from lightning_tx.tracking.records import RunRecord, record_of, restored
 from lightning_tx.tracking.search import search
@@ -30,7 +32,7 @@ from lightning_tx.tracking.values import (
 )
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    pass
 
 _DEFAULTS = TrackingOptions()
 #: Tags by which runs are found again: they stay as they are.
@@ -52,12 +54,13 @@ class Store:
         options: as it was opened.
     """
 
-    def __init__(self, client: "MlflowClient", root: Path, experiment_id: str, options: TrackingOptions) -> None:
-        self.client = client
+    def __init__(self, experiment: Experiment, root: Path, options: TrackingOptions) -> None:
+        self.client = experiment.client
         self.uri = options.uri_for(root)
         self.root = root
-        self.experiment_id = experiment_id
+        self.experiment_id = experiment.experiment_id
         self.options = options
+        self._moved = experiment.moved
         self._secrets = secrets_of(os.environ) | secrets_in(self.uri)
 
     @classmethod
@@ -72,8 +75,9 @@ class Store:
             ConfigError: the folder cannot be written, or the MLflow experiment was deleted.
             StoreUnavailable: the database or server does not answer, or has the schema of another MLflow version.
         """
-        client, experiment_id = open_experiment(root.absolute(), options)
-        return cls(client, root.absolute(), experiment_id, options)
+        store = cls(open_experiment(root.absolute(), options), root.absolute(), options)
+        store.follow_move()
+        return store
 
     @classmethod
     def get(cls, root: Path, options: TrackingOptions = _DEFAULTS) -> "Store":
@@ -87,8 +91,15 @@ class Store:
             ConfigError: nothing is recorded there, or there is no such MLflow experiment: the message lists them.
             StoreUnavailable: as for ``open``.
         """
-        client, experiment_id = get_experiment(root.absolute(), options)
-        return cls(client, root.absolute(), experiment_id, options)
+        return cls(get_experiment(root.absolute(), options), root.absolute(), options)
+
+    def follow_move(self) -> None:
+        """Record where the artifacts lie now, if the run folder was moved; else new ones would go to the old place."""
+        database = sqlite.path_of(self.uri)
+        if self._moved is not None and database is not None:
+            with translated(self.uri):
+                sqlite.move_artifacts(database, self.experiment_id, *self._moved)
+            self._moved = None
 
     def keep_secret(self, config: Mapping[str, Any]) -> None:
         """Leave the secrets of a config out of everything that is written from now on, messages of errors too."""
@@ -109,7 +120,7 @@ class Store:
             TrackingError: there is no such run.
         """
         with translated(self.uri):
-            return record_of(self.client.get_run(run_id))
+            return self._here(record_of(self.client.get_run(run_id)))
 
     def runs(self, study: str | None = None) -> list[RunRecord]:
         """The runs of a study, or all runs, oldest first; parents, and runs deleted in the UI, are left out."""
@@ -134,6 +145,12 @@ class Store:
         """The parent run of the study of this name."""
         parents = self._tagged({names.KIND: names.STUDY_KIND, names.STUDY: name})
         return parents[0] if parents else None
+
+    def deleted_study(self, name: str) -> RunRecord | None:
+        """The parent run of the study of this name that was deleted in the UI while runs of it were not."""
+        parents = {run.tags.get(names.PARENT) for run in self.runs(name)}
+        deleted = self._tagged({names.KIND: names.STUDY_KIND, names.STUDY: name}, deleted=True) if parents else []
+        return next((record for record in deleted if record.run_id in parents), None)
 
     def history(self, run_id: str, key: str) -> list[tuple[int, float]]:
         """Every recorded ``(step, value)`` of one metric, in the order of the steps; empty for an unknown one."""
@@ -165,8 +182,15 @@ class Store:
 
     def artifacts(self, run_id: str, folder: str = "") -> list[str]:
         """The names of the run's artifacts directly below ``folder``, sorted."""
+        return self._listed(self.run(run_id), folder)
+
+    def _listed(self, run: RunRecord, folder: str = "") -> list[str]:
+        place = run.artifact_folder
+        if place is not None:
+            there = (place / folder).iterdir() if (place / folder).is_dir() else ()
+            return sorted(path.relative_to(place).as_posix() for path in there)
         with translated(self.uri):
-            return sorted(item.path for item in self.client.list_artifacts(run_id, folder or None))
+            return sorted(item.path for item in self.client.list_artifacts(run.run_id, folder or None))
 
     def artifact_path(self, run_id: str, name: str) -> Path:
         """A local path of one artifact: where it lies, or a copy fetched from the server.
@@ -182,20 +206,27 @@ class Store:
             path = place / name
             if path.exists():
                 return path
-        elif name in self.artifacts(run.run_id, name.rpartition("/")[0]):
+        elif name in self._listed(run, name.rpartition("/")[0]):
             target = self.folder(run.run_id) / "artifacts"
             target.mkdir(parents=True, exist_ok=True)
             with translated(self.uri):
                 return Path(self.client.download_artifacts(run.run_id, name, str(target)))
-        there = choices(self.artifacts(run.run_id))
+        there = choices(self._listed(run))
         raise TrackingError(f"Run {run.run_id} has no artifact {name!r}. There are: {there}.")
 
-    def _tagged(self, tags: Mapping[str, str]) -> list[RunRecord]:
+    def _tagged(self, tags: Mapping[str, str], *, deleted: bool = False) -> list[RunRecord]:
         with translated(self.uri):
-            return search(self.client, self.experiment_id, tags)
+            return [*map(self._here, search(self.client, self.experiment_id, tags, deleted=deleted))]
+
+    def _here(self, run: RunRecord) -> RunRecord:
+        """The run with its artifacts where they lie now, though the place of before a move may be recorded."""
+        if self._moved is None or not run.artifact_uri.startswith(f"{self._moved[0]}/"):
+            return run
+        return replace(run, artifact_uri=self._moved[1] + run.artifact_uri.removeprefix(self._moved[0]))
 
     def create_run(self, name: str, tags: Mapping[str, str]) -> str:
         """Create a run with the status RUNNING; returns its id."""
+        self.follow_move()
         fitted, shown = self._fit_tags(tags), redact_text(name, self._secrets)
         with translated(self.uri):
             return self.client.create_run(self.experiment_id, run_name=shown, tags=fitted).info.run_id
@@ -204,6 +235,11 @@ class Store:
         """Set a run's status to RUNNING again."""
         with translated(self.uri):
             self.client.update_run(run_id, status="RUNNING")
+
+    def restore_run(self, run_id: str) -> None:
+        """Take back that a run was deleted."""
+        with translated(self.uri):
+            self.client.restore_run(run_id)
 
     def end_run(self, run_id: str, status: str) -> None:
         """Set a run's final status (FINISHED, FAILED or KILLED) and the time of its end."""
@@ -262,6 +298,7 @@ class Store:
 
     def log_text(self, run_id: str, name: str, text: str) -> None:
         """Write an artifact. ``name`` may contain folders."""
+        self.follow_move()
         with translated(self.uri):
             self.client.log_text(run_id, redact_file(name, text, self._secrets), name)
 
@@ -281,6 +318,7 @@ class Store:
 
     def log_file(self, run_id: str, path: Path, name: str) -> None:
         """Copy a file to the artifact ``name``, which may contain folders."""
+        self.follow_move()
         folder, _, file_name = name.rpartition("/")
         with translated(self.uri), tempfile.TemporaryDirectory() as scratch:
             if path.name != file_name:  # MLflow keeps the name that a file has

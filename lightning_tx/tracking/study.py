@@ -10,6 +10,9 @@ from typing import Literal
 from lightning_tx.core import names
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.core.margin import Margin
+from lightning_tx.tracking.advice import mlflow_command
+from lightning_tx.tracking.client import public
+from lightning_tx.tracking.owners import owner_of
 from lightning_tx.tracking.records import RunRecord
 from lightning_tx.tracking.search import searchable
 from lightning_tx.tracking.store import Store
@@ -53,6 +56,9 @@ class Study:
     ) -> "Study":
         """Create the study of this name, or take it up again and extend it.
 
+        Where its parent run was deleted in the UI and runs of it were not, the parent is restored with all that it
+        kept; runs whose parent is gone for good are put below this one.
+
         Args:
             store: the store.
             name: the study's name.
@@ -66,6 +72,8 @@ class Study:
         _check_name(name)
         with store.lock():
             record = store.study(name)
+            if record is None and (record := store.deleted_study(name)) is not None:
+                store.restore_run(record.run_id)
             written = record.tags.get(names.OVERRIDES, "") if record else ""
             tags = {names.OPENED: datetime.now(UTC).isoformat(), names.OVERRIDES: _extended(written, overrides)}
             if note:
@@ -74,9 +82,13 @@ class Study:
                 tags |= _margin_tag(store, name, record.tags if record else {}, margin)
             if record is None:
                 fixed = {names.KIND: names.STUDY_KIND, names.STUDY: name, names.SOURCE_NAME: "lightning_tx"}
-                return cls(store, store.run(store.create_run(name, {**fixed, **tags})))
-            store.reopen_run(record.run_id)
-            store.set_tags(record.run_id, tags)
+                record = store.run(store.create_run(name, {**fixed, **tags}))
+            else:
+                store.reopen_run(record.run_id)
+                store.set_tags(record.run_id, tags)
+            for run in store.runs(name):
+                if run.tags.get(names.PARENT) != record.run_id:
+                    store.set_tags(run.run_id, {names.PARENT: record.run_id})
             return cls(store, record)
 
     @classmethod
@@ -84,9 +96,15 @@ class Study:
         """The study of this name as it is: what a sweep's workers, and reports, use.
 
         Raises:
-            ConfigError: there is no such study; the message lists those there are.
+            ConfigError: there is no such study, or it was deleted; the message lists those there are.
         """
         record = store.study(name)
+        if record is None and (deleted := store.deleted_study(name)) is not None:
+            restore = mlflow_command("runs", "restore", "--run-id", deleted.run_id, uri=public(store.uri))
+            raise ConfigError(
+                f"study: {name!r} was deleted in MLflow, but {len(store.runs(name))} of its runs were not. The same "
+                f"ltx train command restores it, and so does: {restore}"
+            )
         if record is None:
             known = [study.study or "" for study in store.studies()]
             raise ConfigError(f"study: there is no study {name!r}.{nearest(name, known)} Studies: {choices(known)}.")
@@ -164,9 +182,20 @@ class Study:
         for each in (name, _stamped(name)):
             self.store.log_file(self.run_id, path, each)
 
+    def disk_use(self) -> int:
+        """Bytes that the study and its runs take on this machine: checkpoints, weights and other artifacts."""
+        runs = [*self.runs(), self.store.run(self.run_id)]
+        folders = [place for run in runs for place in (self.store.folder(run.run_id), run.artifact_folder) if place]
+        return sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
+
     def finish(self, status: Literal["FINISHED", "FAILED", "KILLED"] = "FINISHED") -> None:
-        """Set the study's status; a later sweep of the same name sets it to RUNNING again."""
-        self.store.end_run(self.run_id, status)
+        """Set the study's status, unless other processes still train runs of it: whoever ends last sets it.
+
+        A later sweep of the same name sets it to RUNNING again.
+        """
+        with self.store.lock():
+            if not any(owner_of(self.store, run) for run in self.runs() if run.status == "RUNNING"):
+                self.store.end_run(self.run_id, status)
 
     def _tags(self) -> dict[str, str]:
         # Read anew each time: other processes write them too.

@@ -3,6 +3,7 @@
 import io
 import math
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from lightning_tx.training.module import TrainingModule
 
 LAST = "last.ckpt"
 BEST = "best.safetensors"
+#: Weights at the end of training, while those with the best primary metric are judged.
+END = "end.safetensors"
 #: Weights at one validation, to be averaged.
 SNAPSHOTS = "snapshots"
 
@@ -149,6 +152,13 @@ class WholeFiles(TorchCheckpointIO):
 def snapshots(folder: Path) -> list[Path]:
     """The weights kept apart, oldest first."""
     return sorted((folder / SNAPSHOTS).glob("*.safetensors"))
+
+
+def discard_states(folder: Path) -> None:
+    """Remove what a run resumes from, and the weights it has judged; what others put into the folder stays."""
+    for name in (LAST, BEST, END):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / SNAPSHOTS, ignore_errors=True)
 
 
 def steps_done(folder: Path) -> int:

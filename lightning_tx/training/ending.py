@@ -7,21 +7,26 @@ from typing import Any
 import pytorch_lightning as pl
 
 from lightning_tx.core import names
-from lightning_tx.model.weights import load_mean, load_weights
-from lightning_tx.training.checkpoint import BEST, Checkpoints, snapshots
+from lightning_tx.model.weights import load_mean, load_weights, save_weights
+from lightning_tx.training.checkpoint import BEST, END, Checkpoints, snapshots
 from lightning_tx.training.module import Judgement, TrainingModule
 from lightning_tx.training.stream import loader_of
 
 
 def conclude(
-    trainer: pl.Trainer, module: TrainingModule, checkpoints: Checkpoints, batches: Mapping[str, Any | None]
+    trainer: pl.Trainer,
+    module: TrainingModule,
+    checkpoints: Checkpoints,
+    batches: Mapping[str, Any | None],
+    *,
+    keep_last: bool = False,
 ) -> None:
     """Record the numbers of a trained run, and load the weights that it keeps.
 
     Variants are compared by ``last/...`` and ``last_test/...``, those of the weights at the end of training: how often
-    a run was validated has no part in them. ``best/...`` and ``test/...`` are those of the weights it keeps, which were
-    chosen for their validation. Where weights are averaged, the run ends with the mean and keeps it. What two of
-    them share is judged once.
+    a run was validated has no part in them. ``best/...`` and ``test/...`` are those of the weights that were chosen for
+    their validation, and which it keeps unless told otherwise. Where weights are averaged, the run ends with the mean
+    and keeps it. What two of them share is judged once.
 
     The module's evaluator ``validation``, if it has one, judges weights on the validation split. Without it the numbers
     are those of validations: the best one, and the mean over the last ones.
@@ -31,6 +36,7 @@ def conclude(
         module: with the weights at the end of training.
         checkpoints: what was kept on the way.
         batches: those of ``validation`` and of ``test``; None where a split is empty.
+        keep_last: whether the weights at the end of training are those that it keeps.
     """
 
     def judge(split: str) -> Judgement | None:
@@ -47,8 +53,11 @@ def conclude(
     last, last_test = judge("validation"), judge("test")
     kept, kept_test = last, last_test
     if not averaged and best["step"] != steps:
+        save_weights(module.model, checkpoints.folder / END)
         load_weights(module.model, checkpoints.folder / BEST)
         kept, kept_test = judge("validation"), judge("test")
+        if keep_last:
+            load_weights(module.model, checkpoints.folder / END)
     numbers = {
         names.LAST: {**(last.numbers if last else validated), "step": steps},
         names.LAST_TEST: last_test.numbers if last_test else {},

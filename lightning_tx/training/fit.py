@@ -45,7 +45,8 @@ def fit(
 ) -> dict[str, float]:
     """Train to the end, from the folder's checkpoint if there is one; then judge the run (:func:`conclude`).
 
-    The module ends with the weights that the run keeps, which are written to the folder as well.
+    The module ends with the weights that the run keeps, which are written to the folder as well; where it keeps none,
+    with the best.
 
     Args:
         module: what to train.
@@ -108,8 +109,10 @@ def fit(
             raise DivergedError(f"{error} {kept}") from error
         if trainer.global_step % options.val_every:
             trainer.validate(module, loader_of(validation), verbose=False)
-        conclude(trainer, module, checkpoints, {"validation": validation, "test": test})
-    save_weights(module.model, folder / names.WEIGHTS_FILE)
+        splits = {"validation": validation, "test": test}
+        conclude(trainer, module, checkpoints, splits, keep_last=options.keep == "last")
+    if options.keeps_weights:
+        save_weights(module.model, folder / names.WEIGHTS_FILE)
     judged = (names.LAST, names.LAST_TEST, names.BEST, names.TEST)
     return {name: value for name, value in module.latest.items() if name.startswith(judged)}
 

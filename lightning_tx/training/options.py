@@ -28,6 +28,8 @@ class TrainerOptions(BaseModel):
             the best primary metric.
         final_validations: over how many last validations the numbers of the end of training are means; 1 for the last.
         checkpoint_every: steps between checkpoints to resume from.
+        keep: which weights a finished run keeps: ``best``, those with the best primary metric (or the mean that
+            ``average`` asks for); ``last``, those at the end of training; ``none``. No number depends on it.
         log_every: steps between points of the training curve.
         compile: whether ``torch.compile`` compiles the model.
         accelerator: what to train on; ``auto`` takes a GPU where there is one.
@@ -46,9 +48,15 @@ class TrainerOptions(BaseModel):
     average: Annotated[int, Field(ge=2)] | None = None
     final_validations: Count = 1
     checkpoint_every: Count = 100
+    keep: Literal["best", "last", "none"] = "best"
     log_every: Count = 10
     compile: bool = False
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether a finished run has weights."""
+        return self.keep != "none"
 
     @property
     def batch(self) -> BatchSize:

@@ -40,7 +40,8 @@ def launched(monkeypatch):
 def sweep(tmp_path: Path, jobs: list[tuple[str, ...]], **options: int) -> list:
     sweeper = RowSweeper(**options)
     config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / "sweep")}}, "seed": 3})
-    sweeper.setup(hydra_context=None, task_function=SimpleNamespace(launched=jobs), config=config)  # type: ignore
+    task = SimpleNamespace(launched=jobs, returned=lambda number, value: None)
+    sweeper.setup(hydra_context=None, task_function=task, config=config)  # type: ignore
     return sweeper.sweep(["what=the,command,line says"])
 
 

@@ -1,18 +1,25 @@
 """``ltx train`` from the command line to the record, in this process."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from lightning_tx.cli import main
+from lightning_tx.runs.config import RunConfig
+from lightning_tx.runs.identity import identify
+from lightning_tx.tracking.run import TrackedRun
 from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
-from tests.tiny import tiny_overrides
+from lightning_tx.training.checkpoint import Checkpoints
+from tests.tiny import tiny_config, tiny_overrides
 
 
 @pytest.fixture
@@ -226,3 +233,99 @@ def test_a_mixture_of_experts_shows_what_its_experts_take(ltx, root, choice) -> 
     assert sum(loads) == pytest.approx(1) and run.metrics["train/stats/decoder.0.feed_forward/router_entropy"] > 0
     assert run.metrics["params/active"] < run.metrics["params/total"]
     assert "pictures/load.png" in Store.open(root).artifacts(run.run_id, "pictures")
+
+
+@pytest.fixture
+def elsewhere(root, text, monkeypatch):
+    """Another process trains the run of a seed, until the one under test waits for it; then it does as told."""
+
+    def train(seed: int, study: str | None, then) -> None:
+        config = tiny_config(root, text, f"seed={seed}")
+        store = Store.open(root)
+        parent = Study.open(store, study) if study else None
+        own = {"identity": identify(RunConfig.parse(config)), "config": config, "choices": {}, "seed": seed}
+        other = TrackedRun(store, name="other", study=parent, **own).__enter__()
+        monkeypatch.setattr("lightning_tx.runs.waiting.time", SimpleNamespace(sleep=lambda _: then(other)))
+
+    return train
+
+
+def died(run: TrackedRun) -> None:
+    assert run._lock is not None
+    run._lock.release()
+
+
+def test_a_sweep_trains_what_is_free_waits_for_the_rest_and_takes_up_what_is_left(ltx, root, elsewhere) -> None:
+    elsewhere(0, "shared", died)
+    code, out, _ = ltx("-m", "seed=0,1", "study=shared")
+    assert code == 0
+    assert re.search(r"\[1/2\] seed=0  left to process \d+ on ", out) and "[2/2] seed=1  last/loss" in out
+    assert out.count("Waiting for seed=0, trained by process") == 1
+    assert out.index("Waiting for") < out.index("\nseed=0\n") and "2 of 2 runs finished" in out
+    runs, (study,) = records(root)
+    assert sorted((run.seed, run.status) for run in runs) == [(0, "FINISHED"), (1, "FINISHED")]
+    assert study.status == "FINISHED"
+
+
+def test_what_finishes_or_fails_elsewhere_is_said(ltx, root, elsewhere) -> None:
+    elsewhere(0, None, lambda run: run.__exit__(None, None, None))
+    code, out, _ = ltx("seed=0")
+    assert code == 0 and "left to process" in out and ": finished, in the other process" in out
+    elsewhere(1, None, lambda run: run.__exit__(ValueError, ValueError("no luck"), None))
+    code, out, _ = ltx("seed=1")
+    assert code == 1 and ": failed: ValueError: no luck, in the other process" in out
+    assert len(records(root)[0]) == 2
+
+
+def test_the_end_of_waiting_leaves_the_study_to_its_other_owner(ltx, root, elsewhere) -> None:
+    elsewhere(0, "shared", lambda run: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(SystemExit) as caught:
+        ltx("-m", "seed=0,1", "study=shared")
+    assert caught.value.code == 130
+    runs, (study,) = records(root)
+    assert sorted((run.seed, run.status) for run in runs) == [(0, "RUNNING"), (1, "FINISHED")]
+    assert study.status == "RUNNING"
+
+
+def test_a_folder_that_was_moved_goes_on_where_it_is(ltx, root, text, tmp_path, monkeypatch, capsys) -> None:
+    assert ltx("-m", "seed=0,1", "study=whole")[0] == 0
+    original = Checkpoints.on_train_batch_start
+
+    def dying(self, trainer, module, *rest):
+        original(self, trainer, module, *rest)
+        if trainer.global_step == 9:
+            raise RuntimeError("planted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "on_train_batch_start", dying)
+        assert ltx("-m", "seed=2,3", "study=broken")[0] == 1
+    before = [run.run_id for run in records(root)[0]]
+    moved = tmp_path / "moved away"
+    root.rename(moved)
+    _artifact_repos_cache.clear()  # the user's next process has none of this one's
+
+    assert main(["report", "whole", f"root={moved}"]) == 0
+    assert "2 of 2 runs finished" in capsys.readouterr().out
+    assert main(["generate", "best:whole", "1 and", "--max-new-tokens", "2", f"root={moved}"]) == 0
+    assert main(["evaluate", "best:whole", f"root={moved}"]) == 0
+    capsys.readouterr()
+    assert main(["train", *tiny_overrides(moved, text), "-m", "seed=2,3", "study=broken"]) == 0
+    out = capsys.readouterr().out
+    assert "2 of 2 runs finished" in out and "finished before" not in out and "On disk: " in out
+    runs, _ = records(moved)
+    assert [run.run_id for run in runs] == before and all(run.finished for run in runs)
+    assert [run.tags.get("ltx.resumed") for run in runs] == [None, None, "1", "1"]
+    assert not root.exists() and all(str(root) not in run.artifact_uri for run in Store.open(moved).runs())
+
+
+@pytest.mark.slow
+def test_two_equal_sweeps_at_once_share_the_work(root, text) -> None:
+    sweep = ("-m", "positions=none,rope", "seed=0,1", *LONG)
+    both = [spawn(root, text, *sweep) for _ in range(2)]
+    said = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert all("4 of 4 runs finished" in out for out in said)
+    assert sum(out.count("  last/loss") - out.count("finished before") for out in said) >= 4, said
+    runs, (study,) = records(root)
+    assert len(runs) == 4 and all(run.finished and "ltx.resumed" not in run.tags for run in runs)
+    assert study.status == "FINISHED"

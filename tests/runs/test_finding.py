@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from lightning_tx import api
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.runs.finding import find_run
 from lightning_tx.runs.loading import load_run
@@ -74,3 +75,12 @@ def test_runs_are_looked_for_where_the_variable_says(tmp_path: Path, monkeypatch
     store.log_json(finished(store, "bare"), "config.json", {})
     with pytest.raises(ConfigError, match=r"it has no tokenizer.json"):
         load_run("last")
+
+
+@pytest.mark.parametrize("read", [lambda: load_run("last"), lambda: api.report(), lambda: api.generate(["a"])])
+def test_an_empty_root_in_the_environment_is_refused(monkeypatch, tmp_path, read) -> None:
+    monkeypatch.setenv("LTX_ROOT", "")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="LTX_ROOT: it is set, but empty"):
+        read()
+    assert list(tmp_path.iterdir()) == []

@@ -17,8 +17,9 @@ from lightning_tx.model.adapters import Adapters
 from lightning_tx.runs.config import RunConfig
 from lightning_tx.runs.facts import settle_precision
 from lightning_tx.runs.identity import identify, identity
-from lightning_tx.runs.loading import load_run
+from lightning_tx.runs.loading import load_from, load_run
 from lightning_tx.runs.materials import materials_of
+from lightning_tx.runs.recorded import weights_of
 from lightning_tx.runs.store import open_store
 from lightning_tx.runs.train import train
 from lightning_tx.studies.outcomes import outcome_of
@@ -237,6 +238,23 @@ def test_a_resumed_run_is_bit_equal_to_an_unbroken_one(root, text, tmp_path, mon
     for key in ("test/loss", "last/loss", "last_test/loss", "train/tokens", "train/positions", "flops/total"):
         assert resumed.metrics[key] == unbroken.metrics[key], key
     assert resumed.facts == unbroken.facts and names.FACTS_CHANGED not in resumed.tags
+
+
+@pytest.mark.parametrize("keep", ["best", "last", "none"])
+def test_a_finished_run_keeps_what_was_asked_for_and_no_states(root, text, keep) -> None:
+    store, kept = run(tiny_config(root, text, f"trainer.keep={keep}", "adapter=lora", "adapter.rank=2"))
+    files = {path.name for path in store.folder(kept.run_id).iterdir()}
+    assert files <= {"lock", "holder.txt", names.TOKENIZER_FILE}, files
+    weights = {names.WEIGHTS_FILE, names.ADAPTER_FILE}
+    assert weights & {*store.artifacts(kept.run_id)} == (set() if keep == "none" else weights)
+    with pytest.raises(RunFinished):  # what is kept makes no other run
+        run(tiny_config(root, text, "adapter=lora", "adapter.rank=2"))
+    if keep == "none":
+        for use in (load_from, weights_of):
+            with pytest.raises(ConfigError, match=r"trained with trainer\.keep=none, which keeps no weights; delete"):
+                use(store, kept.run_id)
+    else:
+        assert load_from(store, kept.run_id).record.run_id == kept.run_id
 
 
 def test_an_adapter_starts_from_the_weights_of_another_run(root, text) -> None:

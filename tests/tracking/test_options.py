@@ -27,6 +27,11 @@ def test_other_stores_are_refused_by_name(uri):
         ("sqlite:///file::memory:?cache=shared", "is a database in memory"),
         ("sqlite:///x.db?mode=ro", "has a query"),
         ("sqlite:////abs/x.db?", "has a query"),
+        ("sqlite+pysqlite:///:memory:", "is a database in memory"),
+        ("sqlite+pysqlite:///x.db?mode=ro", "has a query"),
+        ("sqlite+aiosqlite:///x.db", "is not of the form of a SQLite database. Choices: sqlite:///FILE"),
+        ("sqlite:x.db", "is not of the form of a SQLite database"),
+        ("sqlite://host/x.db", "is not of the form of a SQLite database"),
     ],
 )
 def test_sqlite_that_is_no_plain_file_is_refused_by_name(uri, why):
@@ -53,4 +58,5 @@ def test_every_problem_is_named_by_its_key():
 def test_a_relative_database_is_made_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert TrackingOptions(uri="sqlite:///here.db").uri_for(Path("runs")) == f"sqlite:///{tmp_path}/here.db"
+    assert TrackingOptions(uri="sqlite+pysqlite:///a.db").uri_for(Path("runs")) == f"sqlite:///{tmp_path}/a.db"
     assert TrackingOptions().uri_for(Path("runs")) == f"sqlite:///{tmp_path}/runs/mlflow.db"

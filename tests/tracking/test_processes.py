@@ -3,6 +3,8 @@
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -34,6 +36,27 @@ def test_four_processes_create_one_store_one_study_and_all_their_runs(tmp_path):
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("SELECT count(*) FROM experiments").fetchone() == (2,)  # MLflow's Default and ours
+
+
+def test_eight_threads_of_a_new_process_create_one_store(tmp_path):
+    code = (
+        "import sys, threading\n"
+        "from pathlib import Path\n"
+        "from lightning_tx.tracking.store import Store\n"
+        "barrier, stores = threading.Barrier(8), []\n"
+        "def use(number):\n"
+        "    barrier.wait()\n"
+        "    store = Store.open(Path(sys.argv[1]))\n"
+        "    store.end_run(store.create_run(str(number), {'ltx.kind': 'run'}), 'FINISHED')\n"
+        "    stores.append(len(store.runs()))\n"
+        "threads = [threading.Thread(target=use, args=(number,)) for number in range(8)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+        "assert len(stores) == 8\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(run.name for run in Store.open(tmp_path).runs()) == [str(number) for number in range(8)]
 
 
 def test_of_two_processes_that_start_one_run_one_is_told_that_it_is_busy(root):

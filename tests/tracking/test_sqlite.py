@@ -1,4 +1,5 @@
 import sqlite3
+import subprocess
 import threading
 from contextlib import closing
 
@@ -38,7 +39,7 @@ def schema(version):
     [
         (not_a_database, "is not a SQLite database. Correct tracking.uri"),
         (damaged, "is damaged. Restore a copy"),
-        (schema("0123456789ab"), "was written by a newer MLflow .* Update mlflow"),
+        (schema("0123456789ab"), r"was written by a newer MLflow .*pip install --upgrade 'mlflow>3\."),
         (schema("451aebb31d03"), "was written by an older MLflow. .* mlflow db upgrade sqlite:///"),
     ],
 )
@@ -51,6 +52,24 @@ def test_a_database_that_cannot_be_used_is_left_as_it_is(root, caplog, open_stor
     message = str(caught.value)
     assert str(database) in message and "\n" not in message and "sqlalchemy" not in message.lower()
     assert database.read_bytes() == before and caplog.text == ""
+
+
+def test_a_database_of_an_older_mlflow_is_brought_up_to_date_as_the_message_says(tmp_path):
+    """The tables as they were at a schema of that time, made by MLflow's own migrations."""
+    from alembic import command
+    from mlflow.store.db.utils import _get_alembic_config, create_sqlalchemy_engine
+    from mlflow.store.tracking.dbmodels.initial_models import Base
+
+    root = tmp_path / "a root's folder"
+    root.mkdir()
+    uri = f"sqlite:///{root}/mlflow.db"
+    Base.metadata.create_all(create_sqlalchemy_engine(uri))
+    command.upgrade(_get_alembic_config(uri), "cc1f77228345")
+    with pytest.raises(StoreUnavailable, match=r"older MLflow\. Copy it, then bring it up to date: ") as caught:
+        Store.open(root)
+    subprocess.run(str(caught.value).rpartition("up to date: ")[2], shell=True, check=True, capture_output=True)
+    store = Store.open(root)
+    assert store.run(store.create_run("a", {})).name == "a"
 
 
 def test_a_locked_database_is_waited_for(root):

@@ -2,6 +2,8 @@ import logging
 import math
 import shutil
 import socket
+import sqlite3
+import subprocess
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -66,9 +68,12 @@ def test_a_server_that_accepts_and_says_nothing_is_reported_too(tmp_path):
 
 def test_a_deleted_experiment_is_reported(root):
     store = Store.open(root)
+    run_id = store.create_run("a", {"ltx.kind": "run"})
     store.client.delete_experiment(store.experiment_id)
-    with pytest.raises(ConfigError, match=r"tracking\.experiment_name: 'lightning_tx' was deleted"):
+    with pytest.raises(ConfigError, match=r"tracking\.experiment_name: 'lightning_tx' was deleted") as caught:
         Store.open(root)
+    subprocess.run(str(caught.value).rpartition("with its runs: ")[2], shell=True, check=True, capture_output=True)
+    assert [run.run_id for run in Store.open(root).runs()] == [run_id]
 
 
 def test_opening_twice_and_quietly(root, caplog, monkeypatch):
@@ -101,6 +106,39 @@ def test_a_moved_folder_takes_its_artifacts_along(root, tmp_path):
     assert not (tmp_path / "multirun").exists()
     # Each experiment is moved when it is opened.
     assert "/multirun/" in store.client.get_run(other_run).info.artifact_uri
+
+
+@pytest.mark.parametrize("database", ["inside", "elsewhere"])
+def test_reading_a_moved_folder_writes_nothing_until_something_is_recorded(root, template, tmp_path, database):
+    options = TrackingOptions()
+    if database == "elsewhere":
+        uri = f"sqlite:///{shutil.copyfile(template, tmp_path / 'elsewhere.db')}"
+        options = TrackingOptions(uri=uri, experiment_name="mine")
+    store = Store.open(root, options)
+    study = Study.open(store, "s")
+    run_id = store.create_run("a", {"ltx.kind": "run", "ltx.study": "s"})
+    store.log_json(run_id, "config.json", {"a": 1})
+    store.log_text(run_id, "notes/a.txt", "kept")
+    moved = shutil.move(root, tmp_path / "moved")
+    _artifact_repos_cache.clear()
+
+    file = tmp_path / "elsewhere.db" if database == "elsewhere" else moved / "mlflow.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    before = file.read_bytes()
+    store = Store.get(moved, options)
+    (run,) = store.runs("s")
+    assert store.config(run) == {"a": 1} == store.config(run_id) and store.configs([run]) == {run_id: {"a": 1}}
+    assert store.artifacts(run_id) == ["config.json", "notes"] and store.artifacts(run_id, "notes") == ["notes/a.txt"]
+    assert store.artifact_path(run_id, "notes/a.txt") == moved / "artifacts" / run_id / "artifacts" / "notes" / "a.txt"
+    assert store.artifacts(study.run_id) == [] == store.artifacts(run_id, "nothing")
+    assert file.read_bytes() == before and not any(file.parent.glob(f"{file.name}-wal*[1-9]"))
+
+    Study.get(store, "s").log_text("report.md", "a report")
+    assert store.artifact_path(study.run_id, "report.md").is_relative_to(moved)
+    assert store.artifact_path(run_id, "notes/a.txt").read_text() == "kept" and not root.exists()
+    with closing(sqlite3.connect(file)) as connection:
+        assert str(root) not in "\n".join(connection.iterdump())
 
 
 def test_runs_written_by_the_store_are_read_back_by_plain_mlflow(store):
@@ -238,7 +276,7 @@ def test_a_store_that_does_not_answer_is_no_missing_config(store, tracked, monke
     def unavailable(*_):
         raise StoreUnavailable("gone")
 
-    monkeypatch.setattr(type(store), "artifacts", unavailable)
+    monkeypatch.setattr(type(store), "_listed", unavailable)
     with pytest.raises(StoreUnavailable):
         store.configs(runs)
 

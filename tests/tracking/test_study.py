@@ -1,8 +1,10 @@
+import subprocess
 from datetime import datetime
 
 import pytest
 
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.tracking.errors import TrackingError
 from lightning_tx.tracking.study import Row, Study
 
 
@@ -56,10 +58,73 @@ def test_names_made_from_overrides_are_found_again(store, name):
     assert Study.open(store, name).run_id == Study.open(store, name).run_id == Study.get(store, name).run_id
 
 
-def test_a_deleted_study_is_not_taken_up(store):
+def test_a_study_that_was_deleted_with_all_its_runs_is_not_taken_up(store, tracked):
     first = Study.open(store, "s")
+    with tracked(study=first) as run:
+        pass
     store.client.delete_run(first.run_id)
-    assert Study.open(store, "s").run_id != first.run_id
+    store.client.delete_run(run.run_id)
+    with pytest.raises(ConfigError, match=r"there is no study 's'\. Studies: none"):
+        Study.get(store, "s")
+    assert Study.open(store, "s").run_id != first.run_id and store.find("abc123", "s") is None
+
+
+def test_a_parent_that_was_deleted_alone_is_restored_with_what_it_kept(store, tracked):
+    first = Study.open(store, "s", margin=0.5)
+    first.ask([Row("abc123", "run", 7, {})])
+    with tracked(study=first) as run:
+        pass
+    store.client.delete_run(first.run_id)
+    with pytest.raises(ConfigError, match=r"study: 's' was deleted in MLflow, but 1 of its runs were not") as caught:
+        Study.get(store, "s")
+    again = Study.open(store, "s")
+    assert again.run_id == first.run_id and [row.identity for row in again.rows()] == ["abc123"]
+    assert again.margin is not None and again.margin.text == "0.5"
+    assert store.run(run.run_id).tags["mlflow.parentRunId"] == again.run_id
+    # What the message offers does the same.
+    store.client.delete_run(first.run_id)
+    subprocess.run(str(caught.value).rpartition("so does: ")[2], shell=True, check=True, capture_output=True)
+    assert Study.get(store, "s").run_id == first.run_id
+
+
+def test_runs_whose_parent_is_gone_for_good_are_put_below_the_new_one(store, tracked):
+    first = Study.open(store, "s")
+    with tracked(study=first) as run:
+        pass
+    store.set_tags(run.run_id, {"mlflow.parentRunId": "0" * 32})  # as after mlflow gc
+    store.client.delete_run(first.run_id)
+    again = Study.open(store, "s")
+    assert again.run_id != first.run_id
+    assert store.run(run.run_id).tags["mlflow.parentRunId"] == again.run_id
+    assert [each.run_id for each in again.runs()] == [run.run_id]
+
+
+def test_a_run_that_was_deleted_is_trained_again_and_one_that_trains_says_so(store, tracked):
+    study = Study.open(store, "s")
+    with tracked(study=study) as first:
+        pass
+    store.client.delete_run(first.run_id)
+    second = tracked(study=study)
+    with pytest.raises(TrackingError, match="active"), second:
+        delete_and_go_on(store, second)
+    with tracked(study=study) as third:
+        pass
+    assert len({first.run_id, second.run_id, third.run_id}) == 3
+    assert [run.run_id for run in study.runs()] == [third.run_id] and store.run(third.run_id).finished
+
+
+def delete_and_go_on(store, run):
+    store.client.delete_run(run.run_id)
+    run.set_tags({"any": "tag"})
+
+
+def test_a_study_is_ended_by_whoever_ends_last(store, tracked):
+    study = Study.open(store, "s")
+    with tracked(study=study):
+        study.finish()
+        assert store.run(study.run_id).status == "RUNNING"
+    study.finish("FAILED")
+    assert store.run(study.run_id).status == "FAILED"
 
 
 def test_reports_of_earlier_times_are_kept(store, tmp_path):

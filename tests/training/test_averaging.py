@@ -159,6 +159,21 @@ class TestAveraging:
         assert module.latest["best/loss"] == 1.0 and module.latest["best/step"] == 4
         assert not (tmp_path / SNAPSHOTS).exists() and (tmp_path / BEST).exists()
 
+    def test_the_weights_it_keeps_change_no_number(self, tmp_path: Path) -> None:
+        modules, steps = {}, Steps()
+        for keep in ("best", "last", "none"):
+            steps = Steps()
+            modules[keep] = scripted([3.0, 1.0, 2.0, 1.5], tmp_path / keep, steps, max_steps=8, keep=keep)
+        for keep, number in (("best", 1), ("last", 3), ("none", 1)):
+            check_equal(dict(modules[keep].model.named_parameters()), steps.weights[number])
+            judged = {name: value for name, value in modules[keep].latest.items() if name.startswith(("last", "best"))}
+            assert judged["best/step"] == 4 and judged["last/step"] == 8
+            assert judged == {name: modules["best"].latest[name] for name in judged}
+        kept = {keep: (tmp_path / keep / names.WEIGHTS_FILE).exists() for keep in modules}
+        assert kept == {"best": True, "last": True, "none": False}
+        final = load_file(tmp_path / "last" / names.WEIGHTS_FILE)
+        check_equal(final, {name: value for name, value in steps.weights[3].items() if name in final})
+
     @pytest.mark.parametrize("kill", [3, 5, 7])
     def test_a_resumed_run_averages_what_an_unbroken_one_does(self, tmp_path: Path, kill: int) -> None:
         options: dict[str, Any] = {"max_steps": 8, "val_every": 2, "average": 2, "checkpoint_every": 1}
