@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from lightning_tx.core.schema import LARGEST, STRICT
 
@@ -31,7 +30,7 @@ class InitFrom(BaseModel):
             return {"run": value}
         if isinstance(value, Mapping | cls):
             return value
-        raise PydanticCustomError("string_type", "Input should be the name of a run, or a mapping of run and adapter")
+        raise ValueError("should be the name of a run, or a mapping of run and adapter")
 
 
 class Values(BaseModel):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from lightning_tx.core import names
-from lightning_tx.runs.identity import VOLATILE
+from lightning_tx.runs.volatile import VOLATILE
 from lightning_tx.studies.export import markdown_blocks
 from lightning_tx.studies.factors import find_factors
 from lightning_tx.studies.figures import effects_figure

@@ -12,6 +12,7 @@ from lightning_tx.studies.export import to_csv, to_markdown
 from lightning_tx.studies.metric import choose_metric
 from lightning_tx.studies.page import update_page
 from lightning_tx.studies.report import Report, build_report
+from lightning_tx.tracking.errors import TrackingError
 from lightning_tx.tracking.store import Store
 from lightning_tx.tracking.study import Study
 
@@ -75,11 +76,22 @@ def report_on(
         may_switch=metric is None,
     )
     study.add_look(report.num_seeds)
-    if save or is_own(metric, baselines):
-        for name, text in {names.REPORT_FILE: to_markdown(report), **to_csv(report)}.items():
-            study.log_text(name, text)
+    text = to_markdown(report)
+    # Looking once more at what has not changed writes nothing; that it is kept is written last.
+    if (save or is_own(metric, baselines)) and text != _kept(study):
+        for name, content in to_csv(report).items():
+            study.log_text(name, content)
         update_page(study, report)
+        study.log_text(names.REPORT_FILE, text)
     return report
+
+
+def _kept(study: Study) -> str | None:
+    """The report that the study has of itself."""
+    try:
+        return study.store.artifact_path(study.run_id, names.REPORT_FILE).read_text(encoding="utf-8")
+    except TrackingError:
+        return None
 
 
 def is_own(metric: str | None, baselines: Mapping[str, str] | None) -> bool:

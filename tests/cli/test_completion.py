@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -126,19 +125,16 @@ def test_reading_names_leaves_no_file_beside_the_database(recorded, root, tmp_pa
 def test_completion_imports_no_large_library_and_is_quick(recorded, line) -> None:
     code = f"""
 import sys, time
-began = time.process_time()
 from lightning_tx.cli import main
 assert main(["completion", "words", "{len(line)}", "ltx", *{line}]) == 0
 large = {{"torch", "mlflow", "pytorch_lightning", "numpy", "pandas", "sqlalchemy"}}
 print("large:", sorted(large & {{name.partition(".")[0] for name in sys.modules}}))
+print("seconds:", time.process_time())
 """
-    times = []
-    for _ in range(2):
-        began = time.monotonic()
-        result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-        times.append(time.monotonic() - began)
-        assert "large: []" in result.stdout and result.stderr == ""
-    assert min(times) < 2  # half a second where nothing else runs
+    result = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "large: []" in result.stdout and result.stderr == ""
+    # Of the processor, of which a busy machine gives less.
+    assert float(result.stdout.rpartition("seconds: ")[2]) < 1
 
 
 def test_bash_asks_for_words_with_a_colon_as_one(tmp_path) -> None:

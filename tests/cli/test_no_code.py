@@ -65,8 +65,9 @@ def test_no_file_below_the_root_is_unpickled(root: Path, text: Path, mark: Path,
     keep = ("mlflow.db", "config.json", ".lock")
     files = [each for each in root.rglob("*") if each.is_file() and not each.name.startswith("mlflow.db")]
     files = [each for each in files if each.name not in keep and not each.name.endswith(".lock")]
-    assert {each.suffix for each in files} >= {".npy", ".safetensors", ".ckpt", ".json"}
-    for each in files:
+    assert {each.suffix for each in files} >= {".npy", ".safetensors", ".json"}
+    # A run that has finished keeps no checkpoint; here it seems to have been stopped before its end.
+    for each in (*files, own / LAST):
         each.write_bytes(content)
     with suppress(Exception):
         steps_done(own)
