@@ -30,6 +30,8 @@ class InitFrom(BaseModel):
             return {"run": value}
         if isinstance(value, Mapping | cls):
             return value
+        if isinstance(value, int | float):  # the id of a run may be all digits
+            raise ValueError(f"should be text, which it is in quotes: init_from='\"{value}\"'")
         raise ValueError("should be the name of a run, or a mapping of run and adapter")
 
 
