@@ -9,13 +9,11 @@ from lightning_tx.core.schema import options_of
 from lightning_tx.groups import GROUPS
 from lightning_tx.testing.baseline import BASELINE, PARTS, TOPOLOGIES, Config
 from lightning_tx.testing.combinations import Combinations, refusal
+from lightning_tx.testing.draws import drawn_subjects
 from lightning_tx.testing.properties import PROPERTIES
 from lightning_tx.testing.property import Property
 from lightning_tx.testing.results import Failure, Result
 from lightning_tx.testing.subject import Component, Subject
-
-#: Compiling takes long; a component compiles alike in every topology.
-ONE_TOPOLOGY = ("compiles_in_one_graph", "builds_at_its_own_size")
 
 
 def default_choices(groups: Iterable[str] = GROUPS) -> dict[str, dict[str, Config]]:
@@ -58,18 +56,32 @@ def cases(group: str, label: str, config: Config) -> Iterator[tuple[Property, Co
         if each.concerns(group, "component"):
             yield each, alone
         if each.concerns(group, "model"):
-            yield from ((each, model) for model in (models[:1] if each.name in ONE_TOPOLOGY else models))
+            yield from ((each, model) for model in (models[:1] if each.once else models))
 
 
-def check_choice(group: str, label: str, config: Config) -> list[Result]:
-    """Check every property of one choice.
+def check_choice(group: str, label: str, config: Config, *, quick: bool = False, seed: int = 0) -> list[Result]:
+    """Check every property of one choice: alone and on the baseline, then in models that are drawn.
 
     Args:
         group: a registry group.
         label: what it is called in messages.
         config: ``name`` and options.
+        quick: leave out what takes long: compilation, measurements and the models that are drawn.
+        seed: of what is drawn.
     """
-    return _checked(cases(group, label, config))
+    results = _checked(cases(group, label, config), quick=quick)
+    if group not in (*PARTS, "model"):
+        return results
+    if quick:
+        return [*results, _not_drawn("left out by --quick")]
+    if failures(results):
+        return [*results, _not_drawn("what failed would fail there again")]
+    return results + _checked(
+        (each, subject)
+        for subject in drawn_subjects(group, label, config, seed)
+        for each in PROPERTIES
+        if _combined(each)
+    )
 
 
 def combined_subjects(choices: Mapping[str, Mapping[str, Config]]) -> list[Subject]:
@@ -82,7 +94,7 @@ def combined_subjects(choices: Mapping[str, Mapping[str, Config]]) -> list[Subje
 
 def check_combination(subject: Subject) -> list[Result]:
     """Check the properties that are worth checking on every combination."""
-    return _checked((each, subject) for each in PROPERTIES if each.in_combinations and each.about == "model")
+    return _checked((each, subject) for each in PROPERTIES if _combined(each))
 
 
 def failures(results: Sequence[Result]) -> list[Failure]:
@@ -90,15 +102,26 @@ def failures(results: Sequence[Result]) -> list[Failure]:
     return [result.failure for result in results if result.failure is not None]
 
 
-def _checked(pairs: Iterator[tuple[Property, Any]]) -> list[Result]:
-    """Check each; once a model turns out not to build, nothing more is asked of it."""
+def _checked(pairs: Iterator[tuple[Property, Any]], *, quick: bool = False) -> list[Result]:
+    """Check each; once a basic property does not hold or a model cannot be built, nothing more is asked of it."""
     results: list[Result] = []
-    broken: set[int] = set()
+    broken: dict[int, str] = {}
     for each, subject in pairs:
-        if id(subject) in broken:
-            continue
-        result = each.run(subject)
-        results.append(result)
-        if result.status == "failed" and isinstance(subject, Subject) and not subject.can_be_built:
-            broken.add(id(subject))
+        if quick and each.dear:
+            results.append(each.unasked("left out by --quick"))
+        elif id(subject) in broken:
+            results.append(each.unasked(f"{broken[id(subject)]} failed, on which it rests"))
+        else:
+            results.append(each.run(subject))
+            is_model = isinstance(subject, Subject)
+            if results[-1].status == "failed" and is_model and (each.basic or not subject.can_be_built):
+                broken[id(subject)] = each.name
     return results
+
+
+def _combined(each: Property) -> bool:
+    return each.in_combinations and each.about == "model"
+
+
+def _not_drawn(reason: str) -> Result:
+    return Result("models that are drawn", "unasked", 0.0, reason=reason)

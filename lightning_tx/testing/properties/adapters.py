@@ -1,13 +1,15 @@
 """What is trained on a frozen base."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_tx.components.adapter.base import ADAPTER, Adapter
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.model.adapters import Adapters
 from lightning_tx.testing.properties.gradients import objective, unread
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
@@ -113,10 +115,66 @@ def adapter_state_is_enough(subject: Subject) -> None:
     require_close(found, expected, EXACT, f"a base with the saved {type(again).__name__} and the model saved from")
 
 
+@holds(
+    groups=("adapter",),
+    tolerance="1e-12",
+    usually="a hook that wrap() registers on the base's own modules, or a parameter of the base that it writes.",
+)
+def adapter_leaves_its_base(subject: Subject) -> None:
+    """Taken out of use an adapter leaves the base as it was, in evaluation and in training."""
+    base: Any = _base(subject)
+    expected = {mode: _logits(subject, base.train(mode)) for mode in (False, True)}
+    hooks = _hooks(base)
+    adapters = Adapters(base)
+    try:
+        adapters.add("own", subject.config()["adapter"])
+    except ConfigError as error:
+        raise NotApplicable(f"it does not go on a model that has its head: {error}") from error
+    adapters.use("own")
+    adapters.use(None)
+    if _hooks(base) != hooks:
+        raise Violation(
+            f"{_names(set(_hooks(base)) - set(hooks)) or 'modules'} of the base keep a hook of the adapter's."
+        )
+    for mode, logits in expected.items():
+        found = _logits(subject, base.train(mode))
+        require_close(found, logits, 1e-12, f"the logits of the base {'in training ' if mode else ''}after and before")
+
+
+@holds(
+    groups=("adapter",),
+    usually="parameters made without the base's dtype and device: make them by weight.new_zeros(…).",
+)
+def adapter_fits_a_bfloat16_base(subject: Subject) -> None:
+    """On a base in bfloat16 its parameters are in bfloat16, and the model runs in it."""
+    base: Any = _base(subject).bfloat16()
+    adapter: Adapter = ADAPTER.create(subject.config()["adapter"])
+    own = set(base.parameters())
+    model: Any = adapter.apply(base)
+    model.initialise(0)
+    states = subject.states(subject.ids, model=model.eval())
+    others = [name for name, each in model.named_parameters() if each not in own and each.dtype != torch.bfloat16]
+    if others or states.dtype != torch.bfloat16:
+        raise Violation(f"{_names(others)} have another dtype; the states are {states.dtype}.")
+    if not states.isfinite().all():
+        raise Violation("states that are not finite.")
+
+
+def _logits(subject: Subject, model: Any) -> Tensor:
+    with seeded(0):
+        return model.head.logits(subject.states(subject.ids, model=model)).detach()
+
+
+def _hooks(model: nn.Module) -> dict[str, int]:
+    """How many hooks every module has that has any."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    counts = {name: sum(len(getattr(module, kind)) for kind in kinds) for name, module in model.named_modules()}
+    return {name: count for name, count in counts.items() if count}
+
+
 def _base(subject: Subject) -> Any:
     """The model without adapter, as initialised, in float64."""
-    parts = {**subject.parts, "adapter": NO_ADAPTER}
-    return Subject(subject.title, subject.topology, parts, subject.group, subject.device).build().double().eval()
+    return replace(subject, parts={**subject.parts, "adapter": NO_ADAPTER}).build().double().eval()
 
 
 def _adapted(subject: Subject) -> tuple[Adapter, Any, set[nn.Parameter]]:
