@@ -19,5 +19,7 @@ from lightning_tx.testing.properties import (  # noqa: F401, I001
     layers,
     adapters,
     components,
+    training,
+    texts,
 )
 from lightning_tx.testing.property import PROPERTIES as PROPERTIES

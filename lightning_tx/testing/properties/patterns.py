@@ -58,7 +58,8 @@ def parts_are_cheap(subject: Component) -> None:
         share = part.allows(at[-64:, None], at[None]).double().mean().item()
         if share > CHEAP:
             raise Violation(
-                f"the part {type(part).__name__} has {share:.0%} of {CHEAP_LENGTH} keys for a query (at most {CHEAP:.0%})."
+                f"the part {type(part).__name__} has {share:.0%} of {CHEAP_LENGTH} keys for a query "
+                f"(at most {CHEAP:.0%})."
             )
 
 
