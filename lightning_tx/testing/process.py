@@ -3,7 +3,6 @@
 import os
 import random
 import sys
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,9 +26,7 @@ def settings() -> Settings:
         "anomaly detection": torch.is_anomaly_enabled(),
         "the environment": dict(os.environ),
         "the working folder": os.getcwd(),
-        "sys.path": list(sys.path),
         "the limit of recursion": sys.getrecursionlimit(),
-        "the filters of warnings": list(warnings.filters),
         "Python's generator": random.getstate(),
         "NumPy's generator": _numpy_state(),
         "PyTorch's generator": torch.get_rng_state().numpy().tobytes(),
@@ -60,9 +57,7 @@ def restore(before: Settings) -> None:
         os.environ.update(before["the environment"])
     if os.getcwd() != before["the working folder"]:
         os.chdir(before["the working folder"])
-    sys.path[:] = before["sys.path"]
     sys.setrecursionlimit(before["the limit of recursion"])
-    warnings.filters[:] = before["the filters of warnings"]
     random.setstate(before["Python's generator"])
     np.random.set_state(_numpy_tuple(before["NumPy's generator"]))
     torch.set_rng_state(torch.frombuffer(bytearray(before["PyTorch's generator"]), dtype=torch.uint8))

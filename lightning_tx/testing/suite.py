@@ -1,6 +1,6 @@
 """Which properties are checked on what."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ from lightning_tx.testing.properties import PROPERTIES
 from lightning_tx.testing.property import Property
 from lightning_tx.testing.results import Failure, Result
 from lightning_tx.testing.subject import Component, Subject
+
+#: What is asked of every combination too.
+COMBINED = [each for each in PROPERTIES if each.in_combinations and each.about == "model"]
 
 
 def default_choices(groups: Iterable[str] = GROUPS) -> dict[str, dict[str, Config]]:
@@ -59,7 +62,15 @@ def cases(group: str, label: str, config: Config) -> Iterator[tuple[Property, Co
             yield from ((each, model) for model in (models[:1] if each.once else models))
 
 
-def check_choice(group: str, label: str, config: Config, *, quick: bool = False, seed: int = 0) -> list[Result]:
+def check_choice(
+    group: str,
+    label: str,
+    config: Config,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    tell: Callable[[Any], None] = lambda _: None,
+) -> list[Result]:
     """Check every property of one choice: alone and on the baseline, then in models that are drawn.
 
     Args:
@@ -68,20 +79,19 @@ def check_choice(group: str, label: str, config: Config, *, quick: bool = False,
         config: ``name`` and options.
         quick: leave out what takes long: compilation, measurements and the models that are drawn.
         seed: of what is drawn.
+        tell: is told the name of each property before it is checked, and its result after.
     """
-    results = _checked(cases(group, label, config), quick=quick)
+    results = _checked(cases(group, label, config), quick=quick, tell=tell)
     if group not in (*PARTS, "model"):
         return results
-    if quick:
-        return [*results, _not_drawn("left out by --quick")]
-    if failures(results):
-        return [*results, _not_drawn("what failed would fail there again")]
-    return results + _checked(
-        (each, subject)
-        for subject in drawn_subjects(group, label, config, seed)
-        for each in PROPERTIES
-        if _combined(each)
-    )
+    reason = "left out by --quick" if quick else "what failed would fail there again" if failures(results) else ""
+    if reason:
+        left_out = Result("models that are drawn", "unasked", 0.0, reason=reason)
+        tell(left_out)
+        return [*results, left_out]
+    tell("a model that is drawn")
+    drawn = drawn_subjects(group, label, config, seed)
+    return results + _checked(((each, subject) for subject in drawn for each in COMBINED), tell=tell)
 
 
 def combined_subjects(choices: Mapping[str, Mapping[str, Config]]) -> list[Subject]:
@@ -92,9 +102,9 @@ def combined_subjects(choices: Mapping[str, Mapping[str, Config]]) -> list[Subje
     ]
 
 
-def check_combination(subject: Subject) -> list[Result]:
-    """Check the properties that are worth checking on every combination."""
-    return _checked((each, subject) for each in PROPERTIES if _combined(each))
+def check_combination(subject: Subject, tell: Callable[[Any], None] = lambda _: None) -> list[Result]:
+    """Check the properties that are worth checking on every combination; ``tell`` as for :func:`check_choice`."""
+    return _checked(((each, subject) for each in COMBINED), tell=tell)
 
 
 def failures(results: Sequence[Result]) -> list[Failure]:
@@ -102,26 +112,23 @@ def failures(results: Sequence[Result]) -> list[Failure]:
     return [result.failure for result in results if result.failure is not None]
 
 
-def _checked(pairs: Iterator[tuple[Property, Any]], *, quick: bool = False) -> list[Result]:
+def _checked(
+    pairs: Iterator[tuple[Property, Any]], *, tell: Callable[[Any], None], quick: bool = False
+) -> list[Result]:
     """Check each; once a basic property does not hold or a model cannot be built, nothing more is asked of it."""
     results: list[Result] = []
     broken: dict[int, str] = {}
     for each, subject in pairs:
+        tell(each.name)
         if quick and each.dear:
-            results.append(each.unasked("left out by --quick"))
+            result = each.unasked("left out by --quick")
         elif id(subject) in broken:
-            results.append(each.unasked(f"{broken[id(subject)]} failed, on which it rests"))
+            result = each.unasked(f"{broken[id(subject)]} failed, on which it rests")
         else:
-            results.append(each.run(subject))
+            result = each.run(subject)
             is_model = isinstance(subject, Subject)
-            if results[-1].status == "failed" and is_model and (each.basic or not subject.can_be_built):
+            if result.status == "failed" and is_model and (each.basic or not subject.can_be_built):
                 broken[id(subject)] = each.name
+        results.append(result)
+        tell(result)
     return results
-
-
-def _combined(each: Property) -> bool:
-    return each.in_combinations and each.about == "model"
-
-
-def _not_drawn(reason: str) -> Result:
-    return Result("models that are drawn", "unasked", 0.0, reason=reason)

@@ -26,7 +26,6 @@ ROUNDING = 1e-11
 
 @holds(
     basic=True,
-    in_combinations=True,
     usually="a running mean or a count that moves in forward, which gradient checkpointing runs twice; move it in "
     "after_step. A layer made at the first call belongs in the constructor.",
 )
@@ -122,7 +121,6 @@ def no_state_between_calls(subject: Subject) -> None:
 
 @holds(
     tolerance="1e-11",
-    in_combinations=True,
     basic=True,
     usually="a product of weights that is kept from one call to the next and never dropped.",
 )
