@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(which: str, arguments: argparse.Namespace, files: Sequence[str]) -> int:
-    from lightning_tx.testing.imports import import_safely
+    from lightning_tx.cli.plugin_imports import import_safely
     from lightning_tx.testing.junit import write_junit
     from lightning_tx.testing.results import reports
     from lightning_tx.testing.suite import failures

@@ -8,7 +8,7 @@
     False, on the class or an instance, where training computes something else than evaluation without any noise too,
     as a mixture of experts of limited capacity.
 ``relative: bool``
-    Of positions: whether a shift of all positions moves nothing. Those that add to the embedding say False.
+    False where a shift of all positions moves states. Positions that add to the embedding need not say it.
 """
 
 from collections.abc import Iterable
@@ -39,6 +39,10 @@ def trains_as_evaluated(modules: Iterable[nn.Module]) -> bool:
     return all(getattr(module, "trains_as_evaluated", True) for module in modules)
 
 
-def relative(positions: Positions) -> bool:
+def relative(modules: Iterable[nn.Module]) -> bool:
     """Whether positions are to be felt by their differences alone."""
-    return getattr(positions, "relative", type(positions).embed is Positions.embed)
+    return all(getattr(module, "relative", not _embeds(module)) for module in modules)
+
+
+def _embeds(module: nn.Module) -> bool:
+    return isinstance(module, Positions) and type(module).embed is not Positions.embed

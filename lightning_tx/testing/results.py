@@ -67,13 +67,6 @@ class Failure:
         lines += [f"  usually due to: {self.usual_cause}"] if self.usual_cause else []
         return "\n".join(lines)
 
-    @property
-    def cause(self) -> tuple[str, ...]:
-        """What failures of one cause share: the line that raised an error, or else the property or its kin."""
-        if self.raised_at:
-            return self.component, self.raised_at, self.seen.partition(":")[0]
-        return self.component, self.kin or self.property
-
 
 @dataclass(frozen=True)
 class Result:
@@ -102,8 +95,15 @@ def reports(failures: Sequence[Failure]) -> list[str]:
     """Each cause once: its first failure, and where else it shows."""
     by_cause: dict[tuple[str, ...], list[Failure]] = {}
     for failure in failures:
-        by_cause.setdefault(failure.cause, []).append(failure)
+        by_cause.setdefault(_cause(failure), []).append(failure)
     return [_report(alike) for alike in by_cause.values()]
+
+
+def _cause(failure: Failure) -> tuple[str, ...]:
+    """What failures of one cause share: the line that raised an error, or else the property or its kin."""
+    if failure.raised_at:
+        return failure.component, failure.raised_at, failure.seen.partition(":")[0]
+    return failure.component, failure.kin or failure.property
 
 
 def _report(alike: Sequence[Failure]) -> str:

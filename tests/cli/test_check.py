@@ -47,10 +47,12 @@ def test_failures_are_printed_in_full(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_what_no_yaml_chooses_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_tx.testing.suite.check_choice", lambda *_: [])
+    monkeypatch.setattr("lightning_tx.testing.suite.check_choice", lambda *_, **__: [])
     with planted("norm", SharesABatch):
         assert main(["check", "norm"]) == 1
-    assert "norm/planted is registered, and no yaml chooses it." in capsys.readouterr().out
+    assert (
+        "norm/planted is registered, and no yaml chooses it: write conf/norm/planted.yaml." in capsys.readouterr().out
+    )
 
 
 def test_what_cannot_be_built_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:

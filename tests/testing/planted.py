@@ -68,7 +68,7 @@ def check(fault: Fault) -> None:
     failure = seen(fault)
     assert failure is not None, f"{fault.property} does not notice {fault.component.__name__}"
     assert fault.says in failure.seen, failure.seen
-    assert failure.usual_cause and failure.what and NAME in failure.component
+    assert (failure.usual_cause or failure.raised_at) and failure.what and NAME in failure.component
 
 
 assert len(PROPERTIES) == len({each.name for each in PROPERTIES})

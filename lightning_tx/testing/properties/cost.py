@@ -22,8 +22,7 @@ def takes_no_dense_memory(subject: Subject) -> None:
     if subject.group == "pattern" or not subject.has_attention or subject.has_source:
         raise NotApplicable("it is said of patterns by a property of their own, and of stacks by themselves")
     local = replace(subject, parts={**subject.parts, "pattern": {"name": "local", "window": 4}})
-    sizes = {"max_seq_len": LONG, "num_layers": 1}
-    model = local.build(**sizes).eval()
+    model = replace(local, length=LONG).build(num_layers=1).eval()
     ids = random_tokens(1, LONG, vocab_size=VOCAB_SIZE, seed=0, device=subject.device)
     with Largest() as largest:
         subject.states(ids, model=model)

@@ -151,16 +151,17 @@ def idle_parameters_are_idle(subject: Subject) -> None:
         if name.endswith("feed_forward"):
             declared += sublayer.idle_parameters()
             parameters |= set(sublayer.parameters())
-    read = [parameter for parameter in parameters if parameter.requires_grad]
-    used = [grad is not None and bool(grad.any()) for grad in _gradients(subject, model, subject.ids, read)]
-    read = [parameter for parameter, is_used in zip(read, used, strict=True) if is_used]
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    used = [grad is not None and bool(grad.any()) for grad in _gradients(subject, model, subject.ids, trained)]
+    read = [parameter for parameter, is_used in zip(trained, used, strict=True) if is_used]
+    unread = sum(parameter.numel() for parameter in trained) - sum(parameter.numel() for parameter in read)
     fewest, most = [], []
     for token in range(3):
         found = _gradients(subject, model, subject.ids[:1, token : token + 1], read)
         pairs = list(zip(read, found, strict=True))
         # A whole matrix without gradient is idle; single entries may be so by chance, as those behind a ReLU.
         fewest.append(sum(_idle(parameter, gradient) for parameter, gradient in pairs))
-        most.append(sum(each.numel() if grad is None else int((grad == 0).sum()) for each, grad in pairs))
+        most.append(unread + sum(each.numel() if grad is None else int((grad == 0).sum()) for each, grad in pairs))
     if min(fewest) > declared:
         raise Violation(f"of one token at least {min(fewest)} parameters are idle; idle_parameters() says {declared}.")
     if declared > max(most):

@@ -70,8 +70,8 @@ def shift_moves_nothing(subject: Subject) -> None:
     subject.needs_stacks()
     if not subject.has_attention or not subject.is_full:
         raise NotApplicable("tokens do not all see each other")
-    if not all(relative(positions) for positions in subject.positions):
-        raise NotApplicable("the positions are absolute")
+    if not relative(subject.model.modules()):
+        raise NotApplicable("it says that positions are felt as such")
     ids = subject.ids[:, :12]
     near = torch.arange(ids.shape[1], device=subject.device)[None]
     for name, at in (("near each other", near), ("far from each other", near * 97)):
@@ -104,7 +104,8 @@ def far_positions_are_told_apart(subject: Subject) -> None:
             seen, first = values.round(decimals=9).unique(dim=0, return_inverse=True)
             if len(seen) < last:
                 order = first.argsort(stable=True)
-                pair = (first[order][1:] == first[order][:-1]).nonzero()[0, 0]
+                pairs = (first[order][1:] == first[order][:-1]).nonzero()[:, 0]
+                pair = pairs[order[pairs + 1].argmin()]
                 one, other = order[pair].item(), order[pair + 1].item()
                 raise Violation(f"positions {one} and {other} are {word} alike.")
 

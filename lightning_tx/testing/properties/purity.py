@@ -75,7 +75,7 @@ def no_randomness_in_evaluation(subject: Subject) -> None:
     "and draw it with PyTorch.",
 )
 def no_randomness_in_training_without_dropout(subject: Subject) -> None:
-    """In training with every probability of noise at 0 nothing is drawn: not by PyTorch, NumPy or Python."""
+    """In training with every probability of noise at 0 nothing is random: neither PyTorch's draws nor NumPy's nor Python's."""
     model = subject.copy().train()
     passes, moved = [], set()
     for seed in (0, 1):
@@ -83,7 +83,8 @@ def no_randomness_in_training_without_dropout(subject: Subject) -> None:
             before = generator_states()
             passes.append(subject.states(subject.ids, model=model))
             moved |= {name for name, state in generator_states().items() if not np.array_equal(state, before[name])}
-    if moved:
+    # Numbers that PyTorch draws and that nothing becomes of are no harm; other generators no checkpoint holds.
+    if moved - {"PyTorch", "CUDA"} or (moved and not torch.equal(*passes)):
         raise Violation(f"a training pass without dropout drew from the generator of {', '.join(sorted(moved))}.")
     require_close(passes[1], passes[0], ROUNDING, "two training passes without dropout")
 
