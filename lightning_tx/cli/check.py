@@ -66,8 +66,11 @@ def _check(which: str, arguments: argparse.Namespace, files: Sequence[str]) -> i
         out.print(_line(title, width, results, seconds), markup=False)
     everything = [result for _, results in checked for result in results]
     causes = reports(failures(everything))
-    problems += missing if not which.partition("/")[2] else []
-    notes += [] if not which.partition("/")[2] else missing
+    # A single choice may well be tried before it has a file, if it can.
+    if which.partition("/")[2] and wanted:
+        notes += missing
+    else:
+        problems += missing
     for text in [*causes, *problems]:
         out.print(f"\n{text}", markup=False, soft_wrap=True)
     unasked = _unasked(everything, which, arguments)

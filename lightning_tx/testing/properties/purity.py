@@ -75,7 +75,7 @@ def no_randomness_in_evaluation(subject: Subject) -> None:
     "and draw it with PyTorch.",
 )
 def no_randomness_in_training_without_dropout(subject: Subject) -> None:
-    """In training with every probability of noise at 0 nothing is random: neither PyTorch's draws nor NumPy's nor Python's."""
+    """In training, with every probability of noise at 0, nothing is random: whoever draws it."""
     model = subject.copy().train()
     passes, moved = [], set()
     for seed in (0, 1):
