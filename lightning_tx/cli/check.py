@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Choices = dict[str, dict[str, Mapping[str, Any]]]
 Checked = tuple[str, list["Result"], float]
 
+#: Models drawn for each choice where every pair of choices is checked besides.
+FEW = 3
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
@@ -51,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check(which: str, arguments: argparse.Namespace, files: Sequence[str]) -> int:
     from lightning_tx.cli.plugin_imports import import_safely
+    from lightning_tx.testing.draws import NUMBER
     from lightning_tx.testing.junit import write_junit
     from lightning_tx.testing.results import reports
     from lightning_tx.testing.suite import failures
@@ -61,7 +65,8 @@ def _check(which: str, arguments: argparse.Namespace, files: Sequence[str]) -> i
     combined = found if not (which or arguments.no_combinations or arguments.quick) else {}
     width = max((len(title) for title in _titles(wanted)), default=0)
     checked: list[tuple[str, list[Result]]] = []
-    for title, results, seconds in _results(wanted, combined, arguments):
+    drawn = FEW if combined else NUMBER
+    for title, results, seconds in _results(wanted, combined, drawn, arguments):
         checked.append((title, results))
         out.print(_line(title, width, results, seconds), markup=False)
     everything = [result for _, results in checked for result in results]
@@ -146,13 +151,13 @@ def _titles(wanted: Choices) -> list[str]:
     return [f"{group}/{label}" for group, labels in wanted.items() for label in labels]
 
 
-def _results(wanted: Choices, combined: Choices, arguments: argparse.Namespace) -> Iterator[Checked]:
+def _results(wanted: Choices, combined: Choices, drawn: int, arguments: argparse.Namespace) -> Iterator[Checked]:
     """What was found of each choice, and of all combinations together, in order."""
     from lightning_tx.testing.isolated import isolated
 
     titles = _titles(wanted)
     work: list[Callable[[Tell], None]] = [
-        partial(_check_choice, group, label, config, arguments.quick, arguments.seed)
+        partial(_check_choice, group, label, config, arguments.quick, arguments.seed, drawn)
         for group, labels in wanted.items()
         for label, config in labels.items()
     ]
@@ -170,10 +175,12 @@ def _results(wanted: Choices, combined: Choices, arguments: argparse.Namespace) 
         yield "combinations", [result for _, results, _ in last for result in results], sum(each[2] for each in last)
 
 
-def _check_choice(group: str, label: str, config: Mapping[str, Any], quick: bool, seed: int, tell: "Tell") -> None:
+def _check_choice(
+    group: str, label: str, config: Mapping[str, Any], quick: bool, seed: int, drawn: int, tell: "Tell"
+) -> None:
     from lightning_tx.testing.suite import check_choice
 
-    check_choice(group, label, config, quick=quick, seed=seed, tell=tell)
+    check_choice(group, label, config, quick=quick, seed=seed, drawn=drawn, tell=tell)
 
 
 def _check_combinations(found: Choices, job: int, jobs: int, tell: "Tell") -> None:
@@ -214,6 +221,8 @@ def _unasked(results: Sequence["Result"], which: str, arguments: argparse.Namesp
         lines.append(f"{shown}{more}: {reason}.")
     if which or arguments.no_combinations or arguments.quick:
         lines.append("every pair of choices: ltx check alone, without a name, asks that.")
+    else:
+        lines.append("most of the models that are drawn for a choice: ltx check GROUP/NAME asks them all.")
     if not torch.cuda.is_available():
         lines.append("anything on a GPU: there is none here.")
     lines.append("whether the formula is the published one: a test against a reference says that.")

@@ -29,7 +29,7 @@ LENGTHS = (LENGTH, 72, 140)
 HIDING = (("attention", "none"), ("block", "no_residual"))
 
 
-def drawn_subjects(group: str, label: str, config: Config, seed: int = 0) -> list[Subject]:
+def drawn_subjects(group: str, label: str, config: Config, *, seed: int = 0, number: int = NUMBER) -> list[Subject]:
     """Models in which a choice stands among others than the baseline's.
 
     Every level of every factor is drawn about as often as any other. Where a model cannot be built, parts of it are
@@ -40,6 +40,7 @@ def drawn_subjects(group: str, label: str, config: Config, seed: int = 0) -> lis
         label: what the choice is called.
         config: its name and options.
         seed: of the draw.
+        number: how many models; with fewer the first of them.
     """
     generator = random.Random(seed)
     columns = {other: _column(_partners(other), generator) for other in PARTS if other != group}
@@ -47,14 +48,14 @@ def drawn_subjects(group: str, label: str, config: Config, seed: int = 0) -> lis
     own = [config, *(varied(group, config, generator, numbers=True) for _ in range(NUMBER))]
     sizes, lengths = _column(SIZES, generator), _column(LENGTHS, generator)
     found = []
-    for number in range(NUMBER):
-        parts = {other: levels[number] for other, levels in columns.items()}
-        if number % 2:
-            parts = {other: varied(other, each, generator, numbers=False) for other, each in parts.items()}
+    for each in range(min(number, NUMBER)):
+        parts = {other: levels[each] for other, levels in columns.items()}
+        if each % 2:
+            parts = {other: varied(other, chosen, generator, numbers=False) for other, chosen in parts.items()}
         if group != "model":
-            parts[group] = own[number]
-        for near in _nearby(group, config, topologies[number], parts, sizes[number], topologies[:3]):
-            subject = _subject(group, label, *near, lengths[number])
+            parts[group] = own[each]
+        for near in _nearby(group, config, topologies[each], parts, sizes[each], topologies[:3]):
+            subject = _subject(group, label, *near, lengths[each])
             if _can_run(subject):
                 found.append(subject)
                 break

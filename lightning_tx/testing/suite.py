@@ -9,11 +9,12 @@ from lightning_tx.core.schema import options_of
 from lightning_tx.groups import GROUPS
 from lightning_tx.testing.baseline import BASELINE, PARTS, TOPOLOGIES, Config
 from lightning_tx.testing.combinations import Combinations, refusal
-from lightning_tx.testing.draws import drawn_subjects
+from lightning_tx.testing.component import Component
+from lightning_tx.testing.draws import NUMBER, drawn_subjects
 from lightning_tx.testing.properties import PROPERTIES
 from lightning_tx.testing.property import Property
 from lightning_tx.testing.results import Failure, Result
-from lightning_tx.testing.subject import Component, Subject
+from lightning_tx.testing.subject import Subject
 
 #: What is asked of every combination too.
 COMBINED = [each for each in PROPERTIES if each.in_combinations and each.about == "model"]
@@ -69,6 +70,7 @@ def check_choice(
     *,
     quick: bool = False,
     seed: int = 0,
+    drawn: int = NUMBER,
     tell: Callable[[Any], None] = lambda _: None,
 ) -> list[Result]:
     """Check every property of one choice: alone and on the baseline, then in models that are drawn.
@@ -79,6 +81,7 @@ def check_choice(
         config: ``name`` and options.
         quick: leave out what takes long: compilation, measurements and the models that are drawn.
         seed: of what is drawn.
+        drawn: how many models are drawn.
         tell: is told the name of each property before it is checked, and its result after.
     """
     results = _checked(cases(group, label, config), quick=quick, tell=tell)
@@ -90,8 +93,8 @@ def check_choice(
         tell(left_out)
         return [*results, left_out]
     tell("a model that is drawn")
-    drawn = drawn_subjects(group, label, config, seed)
-    return results + _checked(((each, subject) for subject in drawn for each in COMBINED), tell=tell)
+    models = drawn_subjects(group, label, config, seed=seed, number=drawn)
+    return results + _checked(((each, model) for model in models for each in COMBINED), tell=tell)
 
 
 def combined_subjects(choices: Mapping[str, Mapping[str, Config]]) -> list[Subject]:

@@ -214,7 +214,7 @@ def test_the_summary_says_what_was_not_asked(tmp_path: Path, capsys: pytest.Capt
 def test_another_seed_draws_other_models() -> None:
     config = {"name": "rmsnorm"}
     first, again, other = (
-        [subject.place for subject in drawn_subjects("norm", "rmsnorm", config, seed)] for seed in (0, 0, 1)
+        [subject.place for subject in drawn_subjects("norm", "rmsnorm", config, seed=seed)] for seed in (0, 0, 1)
     )
     assert first == again != other
     assert len(first) == NUMBER

@@ -7,10 +7,11 @@ from typing import Any
 
 from lightning_tx.groups import GROUPS
 from lightning_tx.testing.baseline import BASELINE, PARTS
+from lightning_tx.testing.component import Component
 from lightning_tx.testing.properties import PROPERTIES
 from lightning_tx.testing.property import Property
 from lightning_tx.testing.results import Failure
-from lightning_tx.testing.subject import Component, Subject
+from lightning_tx.testing.subject import Subject
 
 NAME = "planted"
 

@@ -7,8 +7,9 @@ import torch
 
 from lightning_tx.kernels.attend import attend
 from lightning_tx.testing.baseline import BASELINE, VOCAB_SIZE
+from lightning_tx.testing.component import Component
 from lightning_tx.testing.properties import PROPERTIES, patterns
-from lightning_tx.testing.subject import Component, Subject
+from lightning_tx.testing.subject import Subject
 from lightning_tx.testing.suite import cases, check_choice, failures
 from tests.testing import (
     faulty_adapters,

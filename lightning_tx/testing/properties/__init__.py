@@ -21,5 +21,6 @@ from lightning_tx.testing.properties import (  # noqa: F401, I001
     components,
     training,
     texts,
+    tasks,
 )
 from lightning_tx.testing.property import PROPERTIES as PROPERTIES

@@ -2,9 +2,9 @@
 
 from lightning_tx.core.description import docstrings, summary
 from lightning_tx.core.schema import checked, options_of, schema
+from lightning_tx.testing.component import Component
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import Violation
-from lightning_tx.testing.subject import Component
 
 
 @holds(about="component", usually="a docstring that does not start with one sentence that ends in a full stop.")

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from lightning_tx.components.block.base import Block
 from lightning_tx.components.norm.base import NORM
 from lightning_tx.core.context import Output
+from lightning_tx.testing.component import Component
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
-from lightning_tx.testing.subject import Component, Subject
+from lightning_tx.testing.subject import Subject
 from lightning_tx.testing.values import randomise, require_close
 
 

@@ -9,10 +9,10 @@ from lightning_tx.components.pattern.base import PATTERN, Pattern
 from lightning_tx.kernels.attend import attend
 from lightning_tx.kernels.masks import Mask
 from lightning_tx.testing.baseline import shrunk
+from lightning_tx.testing.component import Component
 from lightning_tx.testing.largest import Largest
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
-from lightning_tx.testing.subject import Component
 from lightning_tx.testing.values import require_close
 
 EXACT = 1e-9

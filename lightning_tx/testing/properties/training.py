@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.groups import GROUPS
+from lightning_tx.testing.component import Component
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
-from lightning_tx.testing.subject import Component
 from lightning_tx.testing.values import seeded
 from lightning_tx.testing.variations import variations
 
