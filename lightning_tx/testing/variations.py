@@ -80,7 +80,7 @@ def _values(annotation: Any, now: Any, names: Sequence[str]) -> Iterator[Any]:
         yield from (True, False)
     elif annotation is int:
         yield from (now * 2, now + 1, now // 2) if type(now) is int else ()
-        yield from (4, 2, 8, 3, 1, 0)
+        yield from (4, 2, 8, 3, 1, 0, 4096)
     elif annotation is float:
         yield from (now * 2, now / 2) if isinstance(now, int | float) and now else ()
         yield from (0.5, 0.25, 1.0, 2.0, 0.0)

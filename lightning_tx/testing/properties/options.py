@@ -23,7 +23,7 @@ from lightning_tx.testing.variations import variations
 IN_MODELS = ("positions", "attention", "pattern", "norm", "block", "feed_forward", "adapter")
 DROPPING = ("attention", "feed_forward", "adapter")
 #: How many other values of an option are tried.
-TRIED = 8
+TRIED = 10
 #: Copies of a row that a mean over dropped values is taken of.
 COPIES = 512
 
