@@ -152,6 +152,8 @@ def idle_parameters_are_idle(subject: Subject) -> None:
             declared += sublayer.idle_parameters()
             parameters |= set(sublayer.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if not trained:
+        raise NotApplicable("there are no parameters")
     used = [grad is not None and bool(grad.any()) for grad in _gradients(subject, model, subject.ids, trained)]
     read = [parameter for parameter, is_used in zip(trained, used, strict=True) if is_used]
     unread = sum(parameter.numel() for parameter in trained) - sum(parameter.numel() for parameter in read)

@@ -24,6 +24,8 @@ IN_MODELS = ("positions", "attention", "pattern", "norm", "block", "feed_forward
 DROPPING = ("attention", "feed_forward", "adapter")
 #: How many other values of an option are tried.
 TRIED = 10
+#: What some options need to show: many dimensions that turn, and texts that are long.
+WIDE = {"num_heads": 2, "head_dim": 64, "max_seq_len": 4096}
 #: Copies of a row that a mean over dropped values is taken of.
 COPIES = 512
 
@@ -41,11 +43,10 @@ def every_option_changes_something(subject: Subject) -> None:
     tried = {name: values for name, values in variations(subject.group, config, names).items() if name not in noise}
     if not tried:
         raise NotApplicable("it has no options")
-    plain = list(_observed(subject))
-    without = {name: values for name, values in tried.items() if values and not _matters(subject, name, values, plain)}
+    without = {name: values for name, values in tried.items() if _is_same(subject, name, values)}
     # What matters only beside another option, or in another model, is looked for there.
     for name, values in list(without.items()):
-        if any(_matters(other, name, values, list(_observed(other))) for other in _elsewhere(subject, name, tried)):
+        if any(_is_same(other, name, values) is False for other in _elsewhere(subject, name, tried)):
             del without[name]
     if without:
         name, values = next(iter(without.items()))
@@ -90,21 +91,25 @@ def _is_leaf(module: nn.Module) -> bool:
     return not list(module.children()) and bool(list(module.parameters()))
 
 
-def _matters(subject: Subject, name: str, values: list[Any], plain: list[Any]) -> bool:
+def _is_same(subject: Subject, name: str, values: list[Any]) -> bool | None:
+    """Whether the model is the same with each value of an option; None where none of them goes with it."""
+    plain, found = list(_observed(subject)), None
     for value in values[:TRIED]:
         parts = {**subject.parts, subject.group: {**subject.parts[subject.group], name: value}}
         try:
             other = list(_observed(replace(subject, parts=parts)))
         except ConfigError:
             continue
+        found = True
         if not _same(plain, other):
-            return True
-    return False
+            return False
+    return found
 
 
 def _elsewhere(subject: Subject, name: str, tried: dict[str, list[Any]]) -> Iterator[Subject]:
-    """The other topologies, and the same component with another option changed."""
+    """A model of wider heads and longer texts, other topologies, and the component with another option changed."""
     config = subject.parts[subject.group]
+    yield replace(subject, sizes=WIDE)
     for other, values in tried.items():
         for value in values[:2] if other != name else ():
             parts = {**subject.parts, subject.group: {**config, other: value}}
