@@ -7,6 +7,7 @@ from lightning_tx.components.pattern.base import PATTERN
 from lightning_tx.core.schema import options_of
 from lightning_tx.groups import GROUPS
 from lightning_tx.model.body import MODEL
+from lightning_tx.testing.declared import noise_options
 
 Config = Mapping[str, Any]
 
@@ -54,15 +55,8 @@ def sized(config: Config, **changes: Any) -> dict[str, Any]:
 
 
 def with_dropout(config: Config, group: str, probability: float) -> dict[str, Any]:
-    """A config with this probability in every option called ``dropout`` or ``…_dropout``."""
-    return {
-        **config,
-        **{
-            option.name: probability
-            for option in options_of(GROUPS[group].get(config["name"]))
-            if option.name.endswith("dropout")
-        },
-    }
+    """A config with this probability in every option that makes training random."""
+    return {**config, **dict.fromkeys(noise_options(GROUPS[group].get(config["name"])), probability)}
 
 
 def shrunk(config: Config) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """What a property is, and the list of all."""
 
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lightning_tx.testing.origin import origin
 from lightning_tx.testing.results import Failure, NotApplicable, Result, Violation
 
 #: What a property looks at: a model that has the component in it, or the component by itself.
@@ -24,6 +24,11 @@ class Property:
         about: what it looks at.
         groups: the groups whose components it concerns; None for all.
         in_combinations: whether it is worth its time on every combination of components too.
+        basic: whether the properties after it mean nothing where it does not hold: they compare what it says is the
+            same from one call to the next.
+        dear: whether it takes so long that a quick look leaves it out.
+        once: whether it is the same in every topology, and checked in one.
+        kin: what it shares with others that fail together, most of the time by one cause; empty for nothing.
         check: raises :class:`Violation` or :class:`NotApplicable`.
     """
 
@@ -34,6 +39,10 @@ class Property:
     about: About
     groups: tuple[str, ...] | None
     in_combinations: bool
+    basic: bool
+    dear: bool
+    once: bool
+    kin: str
     check: Callable[[Any], None]
 
     def run(self, subject: Any) -> Result:
@@ -44,19 +53,33 @@ class Property:
         except NotApplicable as reason:
             return Result(self.name, "skipped", time.perf_counter() - start, reason=str(reason))
         except Violation as violation:
-            return self._failed(subject, str(violation), start)
-        except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            seen = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno}, {where.name})"
-            return self._failed(subject, seen, start)
+            cause = violation.cause or self.usual_cause
+            return self._failed(subject, str(violation), cause, origin(violation.__cause__, subject.files), start)
+        except (Exception, SystemExit) as error:
+            seen = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            return self._failed(subject, seen, None, origin(error, subject.files, strict=False), start)
         return Result(self.name, "passed", time.perf_counter() - start)
+
+    def unasked(self, reason: str) -> Result:
+        """The result of a property that was left out."""
+        return Result(self.name, "unasked", 0.0, reason=reason)
 
     def concerns(self, group: str, about: About) -> bool:
         """Whether it is checked for components of a group."""
         return self.about == about and (self.groups is None or group in self.groups)
 
-    def _failed(self, subject: Any, seen: str, start: float) -> Result:
-        failure = Failure(self.name, self.what, subject.title, subject.place, seen, self.usual_cause)
+    def _failed(self, subject: Any, seen: str, cause: str | None, raised_at: str | None, start: float) -> Result:
+        failure = Failure(
+            self.name,
+            self.what,
+            subject.title,
+            subject.place,
+            seen,
+            cause,
+            raised_at,
+            "" if self.basic else subject.hint,
+            self.kin,
+        )
         return Result(self.name, "failed", time.perf_counter() - start, failure)
 
 
@@ -71,6 +94,10 @@ def holds(
     about: About = "model",
     groups: Sequence[str] | None = None,
     in_combinations: bool = False,
+    basic: bool = False,
+    dear: bool = False,
+    once: bool = False,
+    kin: str = "",
 ) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
     """Decorator that puts a check on the list; its name is the property's, its docstring says what holds.
 
@@ -80,12 +107,20 @@ def holds(
         about: what is checked.
         groups: the groups concerned; None for all.
         in_combinations: whether combinations are checked too.
+        basic: whether nothing further is asked of a subject where it does not hold.
+        dear: whether a quick look leaves it out.
+        once: whether it is checked in one topology only.
+        kin: the properties that fail with it by one cause are reported with it.
     """
 
     def add(check: Callable[[Any], None]) -> Callable[[Any], None]:
         what = " ".join((check.__doc__ or "").split())
         limited = None if groups is None else tuple(groups)
-        PROPERTIES.append(Property(check.__name__, what, tolerance, usually, about, limited, in_combinations, check))
+        PROPERTIES.append(
+            Property(
+                check.__name__, what, tolerance, usually, about, limited, in_combinations, basic, dear, once, kin, check
+            )
+        )
         return check
 
     return add

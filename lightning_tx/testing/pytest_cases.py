@@ -7,9 +7,10 @@ import pytest
 
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.groups import GROUPS
+from lightning_tx.testing.component import Component
 from lightning_tx.testing.property import Property
 from lightning_tx.testing.results import ConformanceError
-from lightning_tx.testing.subject import Component, Subject
+from lightning_tx.testing.subject import Subject
 from lightning_tx.testing.suite import cases
 
 

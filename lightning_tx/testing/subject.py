@@ -1,8 +1,9 @@
-"""What the properties look at: a small model that holds the component in question, or the component by itself."""
+"""A small model that holds the component in question, which most properties look at."""
 
 import copy
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -23,6 +24,7 @@ from lightning_tx.model.stack import LayerStack
 from lightning_tx.testing.baseline import (
     BATCH,
     LENGTH,
+    MAX_SEQ_LEN,
     SOURCE_LENGTH,
     VOCAB_SIZE,
     Config,
@@ -30,41 +32,12 @@ from lightning_tx.testing.baseline import (
     sized,
     with_dropout,
 )
+from lightning_tx.testing.kept import kept_by_forward
 from lightning_tx.testing.results import NotApplicable
 from lightning_tx.testing.values import GENTLE, random_tokens, randomise
 
 CPU = torch.device("cpu")
 NO_ADAPTER: Config = {"name": "none"}
-
-
-@dataclass(frozen=True, eq=False)
-class Component:
-    """One component by itself.
-
-    Attributes:
-        group: its group.
-        label: what it is called: its name, or that of a yaml.
-        config: name and options.
-    """
-
-    group: str
-    label: str
-    config: Config
-
-    @property
-    def title(self) -> str:
-        """``group/label``."""
-        return f"{self.group}/{self.label}"
-
-    @property
-    def place(self) -> str:
-        """Its config in one line."""
-        return " ".join(f"{key}={value}" for key, value in self.config.items())
-
-    @property
-    def component(self) -> type:
-        """The class."""
-        return GROUPS[self.group].get(self.config["name"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +50,8 @@ class Subject:
         parts: the config of every other group.
         group: the group of the component in question; "combination" for several.
         device: where it is checked.
+        sizes: sizes of the model that are not those of the baseline.
+        length: tokens of a row (T).
     """
 
     title: str
@@ -84,23 +59,51 @@ class Subject:
     parts: Mapping[str, Config]
     group: str
     device: torch.device = CPU
+    sizes: Config = field(default_factory=dict)
+    length: int = LENGTH
 
     @property
     def place(self) -> str:
         """All choices in one line."""
-        chosen = {"model": self.topology, **self.parts}
-        texts = (f"{group}={_brief(config)}" for group, config in chosen.items())
+        chosen = {"model": {**self.topology, **self.sizes}, **self.parts}
+        texts = [f"{group}={_brief(config)}" for group, config in chosen.items()]
+        texts += [] if self.length == LENGTH else [f"on {self.length} tokens"]
         return " ".join(texts) + ("" if self.device.type == "cpu" else f" on {self.device}")
+
+    @property
+    def files(self) -> set[str]:
+        """The source files of the components in question: the one's, or all of a combination."""
+        chosen = ("model", *self.parts)
+        groups = (self.group,) if self.group in chosen else chosen
+        return {inspect.getfile(self.component(group)) for group in groups}
+
+    @cached_property
+    def hint(self) -> str:
+        """What a forward pass leaves on the modules, which may be stale in the next; empty for nothing."""
+        try:
+            kept = kept_by_forward(self)
+        except Exception:
+            return ""  # that it cannot run is what the failure says
+        return f"a forward pass keeps {', '.join(kept[:3])}, which may be stale in the next." if kept else ""
 
     def config(self, *, dropout: float = 0.0, **sizes: Any) -> dict[str, Any]:
         """The config of the whole model; ``dropout`` goes to every part that drops."""
         parts = {group: with_dropout(config, group, dropout) for group, config in self.parts.items()}
         parts["pattern"] = shrunk(parts["pattern"])
+        sizes = {"max_seq_len": max(MAX_SEQ_LEN, self.length), **self.sizes, **sizes}
         return {"model": sized(self.topology, dropout=dropout, **sizes), **parts}
 
     def build(self, *, seed: int = 0, device: torch.device | None = None, **changes: Any) -> Any:
         """The model as a run would have it: initialised, in float32."""
-        return build_model(self.config(**changes), vocab_size=VOCAB_SIZE, seed=seed, device=device or self.device)
+        return self.build_of(self.config(**changes), seed=seed, device=device)
+
+    def build_of(self, config: Mapping[str, Any], *, seed: int = 0, device: torch.device | None = None) -> Any:
+        """The model of a whole config, initialised, in float32."""
+        return build_model(config, vocab_size=VOCAB_SIZE, seed=seed, device=device or self.device)
+
+    def component(self, group: str) -> type:
+        """The class that was chosen of a group."""
+        return GROUPS[group].get((self.topology if group == "model" else self.parts[group])["name"])
 
     def random_model(self, **changes: Any) -> Any:
         """A model in float64 and evaluation, every parameter random and none of them small."""
@@ -131,7 +134,7 @@ class Subject:
     @cached_property
     def ids(self) -> Tensor:
         """Token ids [B, T]."""
-        return random_tokens(BATCH, LENGTH, vocab_size=VOCAB_SIZE, seed=0, device=self.device)
+        return random_tokens(BATCH, self.length, vocab_size=VOCAB_SIZE, seed=0, device=self.device)
 
     @cached_property
     def source(self) -> Tensor:
@@ -264,6 +267,10 @@ class Subject:
             step = self.model.advance(self.ids[:, start:end], token_mask_BT=mask, cache=cache, memory=memory)
             steps.append(step.x)
         return torch.cat(steps, dim=1)
+
+    def last_steps(self, first: int) -> list[int]:
+        """Where steps of one token end, from ``first`` on, or from the last dozen tokens on of a long row."""
+        return list(range(max(first, self.length - LENGTH + 1), self.length + 1))
 
     @property
     def first_step(self) -> int:

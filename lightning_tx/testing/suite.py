@@ -1,6 +1,6 @@
 """Which properties are checked on what."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -9,13 +9,15 @@ from lightning_tx.core.schema import options_of
 from lightning_tx.groups import GROUPS
 from lightning_tx.testing.baseline import BASELINE, PARTS, TOPOLOGIES, Config
 from lightning_tx.testing.combinations import Combinations, refusal
+from lightning_tx.testing.component import Component
+from lightning_tx.testing.draws import NUMBER, drawn_subjects
 from lightning_tx.testing.properties import PROPERTIES
 from lightning_tx.testing.property import Property
 from lightning_tx.testing.results import Failure, Result
-from lightning_tx.testing.subject import Component, Subject
+from lightning_tx.testing.subject import Subject
 
-#: Compiling takes long; a component compiles alike in every topology.
-ONE_TOPOLOGY = ("compiles_in_one_graph", "builds_at_its_own_size")
+#: What is asked of every combination too.
+COMBINED = [each for each in PROPERTIES if each.in_combinations and each.about == "model"]
 
 
 def default_choices(groups: Iterable[str] = GROUPS) -> dict[str, dict[str, Config]]:
@@ -58,18 +60,41 @@ def cases(group: str, label: str, config: Config) -> Iterator[tuple[Property, Co
         if each.concerns(group, "component"):
             yield each, alone
         if each.concerns(group, "model"):
-            yield from ((each, model) for model in (models[:1] if each.name in ONE_TOPOLOGY else models))
+            yield from ((each, model) for model in (models[:1] if each.once else models))
 
 
-def check_choice(group: str, label: str, config: Config) -> list[Result]:
-    """Check every property of one choice.
+def check_choice(
+    group: str,
+    label: str,
+    config: Config,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    drawn: int = NUMBER,
+    tell: Callable[[Any], None] = lambda _: None,
+) -> list[Result]:
+    """Check every property of one choice: alone and on the baseline, then in models that are drawn.
 
     Args:
         group: a registry group.
         label: what it is called in messages.
         config: ``name`` and options.
+        quick: leave out what takes long: compilation, measurements and the models that are drawn.
+        seed: of what is drawn.
+        drawn: how many models are drawn.
+        tell: is told the name of each property before it is checked, and its result after.
     """
-    return _checked(cases(group, label, config))
+    results = _checked(cases(group, label, config), quick=quick, tell=tell)
+    if group not in (*PARTS, "model"):
+        return results
+    reason = "left out by --quick" if quick else "what failed would fail there again" if failures(results) else ""
+    if reason:
+        left_out = Result("models that are drawn", "unasked", 0.0, reason=reason)
+        tell(left_out)
+        return [*results, left_out]
+    tell("a model that is drawn")
+    models = drawn_subjects(group, label, config, seed=seed, number=drawn)
+    return results + _checked(((each, model) for model in models for each in COMBINED), tell=tell)
 
 
 def combined_subjects(choices: Mapping[str, Mapping[str, Config]]) -> list[Subject]:
@@ -80,9 +105,9 @@ def combined_subjects(choices: Mapping[str, Mapping[str, Config]]) -> list[Subje
     ]
 
 
-def check_combination(subject: Subject) -> list[Result]:
-    """Check the properties that are worth checking on every combination."""
-    return _checked((each, subject) for each in PROPERTIES if each.in_combinations and each.about == "model")
+def check_combination(subject: Subject, tell: Callable[[Any], None] = lambda _: None) -> list[Result]:
+    """Check the properties that are worth checking on every combination; ``tell`` as for :func:`check_choice`."""
+    return _checked(((each, subject) for each in COMBINED), tell=tell)
 
 
 def failures(results: Sequence[Result]) -> list[Failure]:
@@ -90,15 +115,23 @@ def failures(results: Sequence[Result]) -> list[Failure]:
     return [result.failure for result in results if result.failure is not None]
 
 
-def _checked(pairs: Iterator[tuple[Property, Any]]) -> list[Result]:
-    """Check each; once a model turns out not to build, nothing more is asked of it."""
+def _checked(
+    pairs: Iterator[tuple[Property, Any]], *, tell: Callable[[Any], None], quick: bool = False
+) -> list[Result]:
+    """Check each; once a basic property does not hold or a model cannot be built, nothing more is asked of it."""
     results: list[Result] = []
-    broken: set[int] = set()
+    broken: dict[int, str] = {}
     for each, subject in pairs:
-        if id(subject) in broken:
-            continue
-        result = each.run(subject)
+        tell(each.name)
+        if quick and each.dear:
+            result = each.unasked("left out by --quick")
+        elif id(subject) in broken:
+            result = each.unasked(f"{broken[id(subject)]} failed, on which it rests")
+        else:
+            result = each.run(subject)
+            is_model = isinstance(subject, Subject)
+            if result.status == "failed" and is_model and (each.basic or not subject.can_be_built):
+                broken[id(subject)] = each.name
         results.append(result)
-        if result.status == "failed" and isinstance(subject, Subject) and not subject.can_be_built:
-            broken.add(id(subject))
+        tell(result)
     return results

@@ -1,8 +1,11 @@
 """Values for parameters and inputs that nothing cancels out in, and comparisons that say what they saw."""
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +38,24 @@ def randomise(module: nn.Module, std: float = 0.3, seed: int = 1) -> nn.Module:
                 value = value + 1.0
             parameter.copy_(value)
     return module
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, those that are not saved included."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def generator_states() -> dict[str, Any]:
+    """Where the generators of Python, NumPy and PyTorch stand."""
+    numpy: Any = np.random.get_state()
+    states = {
+        "Python": np.array(random.getstate()[1]),
+        "NumPy": np.append(numpy[1], numpy[2]),
+        "PyTorch": torch.get_rng_state().numpy(),
+    }
+    if torch.cuda.is_available():
+        states["CUDA"] = torch.cuda.get_rng_state().numpy()
+    return states
 
 
 def random_tokens(*shape: int, vocab_size: int, seed: int, device: torch.device) -> Tensor:

@@ -7,10 +7,11 @@ from typing import Any
 
 from lightning_tx.groups import GROUPS
 from lightning_tx.testing.baseline import BASELINE, PARTS
+from lightning_tx.testing.component import Component
 from lightning_tx.testing.properties import PROPERTIES
 from lightning_tx.testing.property import Property
 from lightning_tx.testing.results import Failure
-from lightning_tx.testing.subject import Component, Subject
+from lightning_tx.testing.subject import Subject
 
 NAME = "planted"
 
@@ -68,7 +69,7 @@ def check(fault: Fault) -> None:
     failure = seen(fault)
     assert failure is not None, f"{fault.property} does not notice {fault.component.__name__}"
     assert fault.says in failure.seen, failure.seen
-    assert failure.usual_cause and failure.what and NAME in failure.component
+    assert (failure.usual_cause or failure.raised_at) and failure.what and NAME in failure.component
 
 
 assert len(PROPERTIES) == len({each.name for each in PROPERTIES})

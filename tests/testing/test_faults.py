@@ -7,19 +7,39 @@ import torch
 
 from lightning_tx.kernels.attend import attend
 from lightning_tx.testing.baseline import BASELINE, VOCAB_SIZE
+from lightning_tx.testing.component import Component
 from lightning_tx.testing.properties import PROPERTIES, patterns
-from lightning_tx.testing.subject import Component, Subject
+from lightning_tx.testing.subject import Subject
 from lightning_tx.testing.suite import cases, check_choice, failures
-from tests.testing import faulty_adapters, faulty_attention, faulty_blocks, faulty_layers, faulty_routers
+from tests.testing import (
+    faulty_adapters,
+    faulty_attention,
+    faulty_blocks,
+    faulty_calls,
+    faulty_layers,
+    faulty_options,
+    faulty_outside,
+    faulty_routers,
+)
 from tests.testing.planted import NAME, Fault, check, planted, property_named
 
-FILES = (faulty_layers, faulty_routers, faulty_blocks, faulty_attention, faulty_adapters)
+FILES = (
+    faulty_layers,
+    faulty_routers,
+    faulty_blocks,
+    faulty_attention,
+    faulty_adapters,
+    faulty_calls,
+    faulty_options,
+    faulty_outside,
+)
 FAULTS = [fault for file in FILES for fault in file.FAULTS]
 HONEST = [
     *faulty_layers.HONEST,
     *faulty_routers.HONEST,
     *faulty_attention.HONEST,
     *faulty_adapters.HONEST,
+    *faulty_calls.HONEST,
 ]
 #: Properties of faults that stand in tests of their own.
 ELSEWHERE = {"builds_at_its_own_size", "sparse_is_dense"}
@@ -46,7 +66,7 @@ def test_every_property_has_a_fault() -> None:
 
 
 def test_there_are_many_faults() -> None:
-    assert len({(fault.property, fault.component) for fault in FAULTS}) > 60
+    assert len({(fault.property, fault.component) for fault in FAULTS}) > 100
 
 
 def test_a_model_that_is_too_large_is_noticed() -> None:

@@ -14,6 +14,8 @@ class DoraLinear(LowRankLinear):
     whatever the base holds.
     """
 
+    exact_gradient = False  # the length |V| counts as a constant
+
     def extend(self, rank: int, scale: float, dropout: float) -> None:
         super().extend(rank, scale, dropout)
         self.lora_magnitude = nn.Parameter(self.weight.new_zeros(self.out_features))
@@ -32,6 +34,8 @@ class DoraLinear(LowRankLinear):
 
 class DoraGrouped(LowRankGrouped):
     """The same for each layer of a group, such as the experts of a mixture."""
+
+    exact_gradient = False  # the length |V| counts as a constant
 
     def extend(self, rank: int, scale: float, dropout: float) -> None:
         super().extend(rank, scale, dropout)

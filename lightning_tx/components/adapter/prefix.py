@@ -14,6 +14,8 @@ from lightning_tx.core.schemes import Constant, Normal
 class PrefixedAttention(Extension, Sublayer):
     """An attention whose queries see some trained keys and values besides its source."""
 
+    relative = False  # a query is turned by its position, the prefix by none
+
     def extend(self, length: int, shape: KeyValueShape, like: Tensor) -> None:
         self.prefix_k = nn.Parameter(like.new_zeros(1, shape.num_heads, length, shape.key_width))
         self.prefix_v = nn.Parameter(like.new_zeros(1, shape.num_heads, length, shape.value_width))

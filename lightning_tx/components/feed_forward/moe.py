@@ -84,6 +84,7 @@ class MixtureOfExperts(FeedForward):
             raise ConfigError(problems)
         self.key, self.num_experts, self.top_k, self.normalise = site.key, num_experts, top_k, normalise
         self.capacity_factor, self.bias_rate = capacity_factor, bias_rate
+        self.trains_as_evaluated = capacity_factor is None
         self.weights = {"load_balance": load_balance, "z_loss": z_loss}
         self.router = nn.Linear(dims.d_model, num_experts, bias=False)
         width = dims.d_ff if d_ff is None else d_ff

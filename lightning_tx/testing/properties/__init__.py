@@ -2,20 +2,25 @@
 
 from lightning_tx.testing.properties import (  # noqa: F401, I001
     construction,
-    shapes,
     purity,
+    shapes,
     visibility,
     rows,
     caching,
     order,
+    options,
     gradients,
     losses,
     state,
     precision,
     attention,
     patterns,
+    cost,
     layers,
     adapters,
     components,
+    training,
+    texts,
+    tasks,
 )
 from lightning_tx.testing.property import PROPERTIES as PROPERTIES

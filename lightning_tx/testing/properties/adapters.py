@@ -1,14 +1,16 @@
 """What is trained on a frozen base."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_tx.components.adapter.base import ADAPTER, Adapter
 from lightning_tx.core.errors import ConfigError
-from lightning_tx.testing.properties.gradients import objective, unread
+from lightning_tx.model.adapters import Adapters
+from lightning_tx.testing.properties.gradients import UNSEEN, objective, unread
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
 from lightning_tx.testing.subject import NO_ADAPTER, Subject
@@ -58,7 +60,7 @@ def adapter_alone_is_trained(subject: Subject) -> None:
         objective(model, subject.run(subject.ids, model=model).x).backward()
     optimizer.step()
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    read = {name for name in trained if not name.startswith(unread(subject))}
+    read = {name for name in trained if not name.startswith(unread(subject)) and not UNSEEN.search(name)}
     if not read <= moved <= set(trained):
         wrong = moved - set(trained), read - moved
         raise Violation(f"a training step moved {_names(wrong[0])} besides, and did not move {_names(wrong[1])}.")
@@ -75,15 +77,16 @@ def merged_is_wrapped(subject: Subject) -> None:
     adapter, model, _ = _adapted(subject)
     randomise(model)
     expected = model.head.logits(subject.states(subject.ids, model=model))
+    own = set(adapter.state_dict(model)) - set(_base(subject).state_dict())
     try:
         merged: Any = adapter.merge(model)
     except ConfigError as error:
         raise NotApplicable(f"merging is refused: {error}") from error
     found = merged.head.logits(subject.states(subject.ids, model=merged))
     require_close(found, expected, EXACT, "the logits merged and wrapped")
-    more = set(merged.state_dict()) - set(_base(subject).state_dict())
-    if more:
-        raise Violation(f"merged, the model still has {_names(more)}.")
+    left = own & set(merged.state_dict())
+    if left:
+        raise Violation(f"merged, the model still has {_names(left)}.")
 
 
 @holds(
@@ -113,10 +116,68 @@ def adapter_state_is_enough(subject: Subject) -> None:
     require_close(found, expected, EXACT, f"a base with the saved {type(again).__name__} and the model saved from")
 
 
+@holds(
+    groups=("adapter",),
+    tolerance="1e-12",
+    usually="a hook that wrap() registers on the base's own modules, or a parameter of the base that it writes.",
+)
+def adapter_leaves_its_base(subject: Subject) -> None:
+    """Taken out of use an adapter leaves the base as it was, in evaluation and in training."""
+    if subject.component("adapter").wrap is Adapter.wrap:
+        raise NotApplicable("it replaces no modules that could be put back")
+    base: Any = _base(subject)
+    expected = {mode: _logits(subject, base.train(mode)) for mode in (False, True)}
+    hooks = _hooks(base)
+    adapters = Adapters(base)
+    try:
+        adapters.add("own", subject.config()["adapter"])
+    except ConfigError as error:
+        raise NotApplicable(f"it does not go on a model that has its head: {error}") from error
+    adapters.use("own")
+    adapters.use(None)
+    if _hooks(base) != hooks:
+        raise Violation(
+            f"{_names(set(_hooks(base)) - set(hooks)) or 'modules'} of the base keep a hook of the adapter's."
+        )
+    for mode, logits in expected.items():
+        found = _logits(subject, base.train(mode))
+        require_close(found, logits, 1e-12, f"the logits of the base {'in training ' if mode else ''}after and before")
+
+
+@holds(
+    groups=("adapter",),
+    usually="parameters made without the base's dtype and device: make them by weight.new_zeros(…).",
+)
+def adapter_fits_a_bfloat16_base(subject: Subject) -> None:
+    """On a base in bfloat16 its parameters are in bfloat16, and the model runs in it."""
+    base: Any = _base(subject).bfloat16()
+    adapter: Adapter = ADAPTER.create(subject.config()["adapter"])
+    own = set(base.parameters())
+    model: Any = adapter.apply(base)
+    model.initialise(0)
+    states = subject.states(subject.ids, model=model.eval())
+    others = [name for name, each in model.named_parameters() if each not in own and each.dtype != torch.bfloat16]
+    if others or states.dtype != torch.bfloat16:
+        raise Violation(f"{_names(others)} have another dtype; the states are {states.dtype}.")
+    if not states.isfinite().all():
+        raise Violation("states that are not finite.")
+
+
+def _logits(subject: Subject, model: Any) -> Tensor:
+    with seeded(0):
+        return model.head.logits(subject.states(subject.ids, model=model)).detach()
+
+
+def _hooks(model: nn.Module) -> dict[str, int]:
+    """How many hooks every module has that has any."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    counts = {name: sum(len(getattr(module, kind)) for kind in kinds) for name, module in model.named_modules()}
+    return {name: count for name, count in counts.items() if count}
+
+
 def _base(subject: Subject) -> Any:
     """The model without adapter, as initialised, in float64."""
-    parts = {**subject.parts, "adapter": NO_ADAPTER}
-    return Subject(subject.title, subject.topology, parts, subject.group, subject.device).build().double().eval()
+    return replace(subject, parts={**subject.parts, "adapter": NO_ADAPTER}).build().double().eval()
 
 
 def _adapted(subject: Subject) -> tuple[Adapter, Any, set[nn.Parameter]]:

@@ -4,7 +4,7 @@ import torch
 
 from lightning_tx.core.context import Memory
 from lightning_tx.kernels.cache import Cache
-from lightning_tx.testing.baseline import BATCH, LENGTH, VOCAB_SIZE
+from lightning_tx.testing.baseline import BATCH, VOCAB_SIZE
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
 from lightning_tx.testing.subject import Subject
@@ -14,26 +14,29 @@ EXACT = 1e-9
 
 
 @holds(
+    kin="company",
     tolerance=f"{EXACT:g}",
     in_combinations=True,
     usually="keys rotated by their place in the chunk instead of in the sequence, or a layer that ignores it.",
 )
 def cached_token_by_token(subject: Subject) -> None:
     """Token by token with a cache, states are those of the full pass."""
-    _cached(subject, list(range(subject.first_step, LENGTH + 1)))
+    _cached(subject, subject.last_steps(subject.first_step))
 
 
 @holds(
+    kin="company",
     tolerance=f"{EXACT:g}",
     in_combinations=True,
     usually="a mask of a chunk that forgets what came before it, or hides nothing inside the chunk.",
 )
 def cached_in_chunks(subject: Subject) -> None:
     """In chunks of several tokens with a cache, states are those of the full pass."""
-    _cached(subject, [max(subject.first_step, 5), 6, 11, LENGTH])
+    _cached(subject, [max(subject.first_step, 5), 6, 11, subject.length])
 
 
 @holds(
+    kin="company",
     tolerance=f"{EXACT:g}",
     in_combinations=True,
     usually="positions that count padding, or a cache that keeps them by column.",
@@ -41,10 +44,11 @@ def cached_in_chunks(subject: Subject) -> None:
 def cached_with_padding(subject: Subject) -> None:
     """Rows of several lengths, padded on the left, have with a cache the states of the full pass."""
     subject.needs_generator()
-    mask = torch.arange(LENGTH, device=subject.device)[None] >= torch.tensor([[0], [2], [5]], device=subject.device)
+    lengths = torch.tensor([[0], [2], [5]], device=subject.device)
+    mask = torch.arange(subject.length, device=subject.device)[None] >= lengths
     full = subject.states(subject.ids, token_mask_BT=mask, **_all_sources(subject))
     first = max(subject.first_step + 5, 6)
-    for bounds in ([0, *range(first, LENGTH + 1)], [0, first, LENGTH]):
+    for bounds in ([0, *subject.last_steps(first)], [0, first, subject.length]):
         states = subject.decoded(bounds, token_mask=mask)
         require_close(
             states[mask], full[mask], EXACT, f"the states of padded rows with a cache (steps {bounds}) and without"
@@ -52,6 +56,7 @@ def cached_with_padding(subject: Subject) -> None:
 
 
 @holds(
+    kin="company",
     tolerance=f"{EXACT:g}",
     in_combinations=True,
     usually="something kept beside the cache, which then does not follow when rows are selected.",
@@ -96,7 +101,7 @@ def cache_size(subject: Subject) -> None:
     memory = subject.memory(subject.all_rows)
     with torch.no_grad():
         subject.model.advance(subject.ids[:, start:], token_mask_BT=None, cache=cache, memory=memory)
-    grown = (cache.num_bytes - before) / (LENGTH - start)
+    grown = (cache.num_bytes - before) / (subject.length - start)
     if grown > declared:
         raise Violation(f"a token adds {grown:g} bytes to the cache; kv_shape accounts for {declared}.")
 

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from lightning_tx.components.block.base import Block
 from lightning_tx.components.norm.base import NORM
 from lightning_tx.core.context import Output
+from lightning_tx.testing.component import Component
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
-from lightning_tx.testing.subject import Component, Subject
+from lightning_tx.testing.subject import Subject
 from lightning_tx.testing.values import randomise, require_close
 
 
@@ -68,6 +69,32 @@ def norm_is_of_the_last_dimension(subject: Component) -> None:
                 (x[1, 2, 4], whole[1, 2, 4]),
             ):
                 require_close(norm(own), together, 1e-12, f"a vector of width {width} normalised alone and with others")
+
+
+@holds(
+    about="component",
+    groups=("norm",),
+    usually="eps added to the root instead of to the mean of squares, whose root has no derivative at 0; or a variance "
+    "over n - 1, which is 0 / 0 at width 1.",
+)
+def norms_are_finite(subject: Component) -> None:
+    """A vector of zeros, of equal values, of large or of small ones has a finite norm and a finite gradient."""
+    for width in (1, 4, 16):
+        norm: nn.Module = randomise(NORM.create(subject.config, width).double())
+        vectors = {
+            "zeros": torch.zeros(width),
+            "ones": torch.ones(width),
+            "values around 1e-8": torch.linspace(-1e-8, 1e-8, width),
+            "values around 1e8": torch.linspace(-1e8, 1e8, width),
+        }
+        for name, vector in vectors.items():
+            x = vector.double()[None].requires_grad_()
+            found = norm(x)
+            if not found.isfinite().all():
+                raise Violation(f"{width} {name} are normalised to values that are not finite.")
+            (gradient,) = torch.autograd.grad(found.sum(), x)
+            if not gradient.isfinite().all():
+                raise Violation(f"the gradient at {width} {name} is not finite.")
 
 
 def _shifted(module: nn.Module, inputs: object, output: object) -> object:

@@ -1,9 +1,10 @@
 """Auxiliary losses and stats."""
 
 from collections import Counter
+from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_tx.core.context import Output
 from lightning_tx.testing.properties.gradients import auxiliary_gradients
@@ -81,6 +82,114 @@ def losses_are_named_apart(subject: Subject) -> None:
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise Violation(f"{', '.join(twice)} stand for several layers.")
+
+
+@holds(
+    in_combinations=True,
+    usually="a block that returns Output(x) and leaves out what its sublayers returned: use Output.gather.",
+)
+def losses_reach_the_model(subject: Subject) -> None:
+    """What a sublayer returns as losses and stats, the model returns."""
+    beside = _balanced(subject) if subject.group in ("block", "model") else subject
+    returned: dict[str, Tensor] = {}
+
+    def watch(module: nn.Module, inputs: object, output: Output) -> None:
+        returned.update({name: value for name, (value, _) in output.losses.items()})
+        returned.update({name: mean.sum for name, mean in output.stats.items()})
+
+    model = beside.copy().train()
+    for sublayer in beside.sublayers(model).values():
+        sublayer.register_forward_hook(watch)
+    with seeded(0):
+        output = beside.run(beside.ids, model=model)
+    if not returned:
+        raise NotApplicable("there are no auxiliary losses and no stats")
+    lost = set(returned) - set(output.losses) - set(output.stats)
+    if lost:
+        raise Violation(f"a sublayer returned {', '.join(sorted(lost)[:3])}, and the model does not.")
+    other = [name for name, (value, _) in output.losses.items() if name in returned and value != returned[name]]
+    if other:
+        raise Violation(f"a sublayer returned another {other[0]} than the model.")
+
+
+@holds(
+    tolerance=f"{EXACT:g}",
+    in_combinations=True,
+    usually="a sum over rows or tokens where a mean is meant, or a Mean that counts batches instead of tokens.",
+)
+def losses_are_means(subject: Subject) -> None:
+    """Losses do not depend on the size of the batch: rows given twice leave them; stats of two batches add up."""
+    model = subject.copy()
+    ids = subject.ids[:2]
+    plain, twice = _run(subject, model, ids), _run(subject, model, ids.repeat(2, 1))
+    _needs_any(plain)
+    for name, (value, _) in plain.losses.items():
+        other = twice.losses[name][0]
+        if gap(other.double(), value.double()) > EXACT:
+            raise Violation(f"the loss {name!r} is {_text(value)}, and {_text(other)} when every row is there twice.")
+    three, one = subject.ids, subject.ids[:1]
+    whole, first, rest = (_run(subject, model, each) for each in (three, one, three[1:]))
+    for name, mean in whole.stats.items():
+        together = first.stats[name].plus(rest.stats[name])
+        if gap(together.value.double(), mean.value.double()) > EXACT:
+            raise Violation(
+                f"the stat {name!r} is {_text(mean.value)} over three rows, and {_text(together.value)} put together "
+                "from one and two rows."
+            )
+
+
+@holds(
+    groups=("feed_forward",),
+    usually="idle_parameters() left at 0 by a mixture of experts, or counted for another number of chosen experts.",
+)
+def idle_parameters_are_idle(subject: Subject) -> None:
+    """As many parameters as idle_parameters says take no part in the computation of one token."""
+    model = subject.copy()
+    parameters: set[nn.Parameter] = set()
+    declared = 0
+    for name, sublayer in next(reversed(model.stacks.values())).sublayers.items():
+        if name.endswith("feed_forward"):
+            declared += sublayer.idle_parameters()
+            parameters |= set(sublayer.parameters())
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if not trained:
+        raise NotApplicable("there are no parameters")
+    used = [grad is not None and bool(grad.any()) for grad in _gradients(subject, model, subject.ids, trained)]
+    read = [parameter for parameter, is_used in zip(trained, used, strict=True) if is_used]
+    unread = sum(parameter.numel() for parameter in trained) - sum(parameter.numel() for parameter in read)
+    fewest, most = [], []
+    for token in range(3):
+        found = _gradients(subject, model, subject.ids[:1, token : token + 1], read)
+        pairs = list(zip(read, found, strict=True))
+        # A whole matrix without gradient is idle; single entries may be so by chance, as those behind a ReLU.
+        fewest.append(sum(_idle(parameter, gradient) for parameter, gradient in pairs))
+        most.append(unread + sum(each.numel() if grad is None else int((grad == 0).sum()) for each, grad in pairs))
+    if min(fewest) > declared:
+        raise Violation(f"of one token at least {min(fewest)} parameters are idle; idle_parameters() says {declared}.")
+    if declared > max(most):
+        raise Violation(f"of one token at most {max(most)} parameters are idle; idle_parameters() says {declared}.")
+
+
+def _balanced(subject: Subject) -> Subject:
+    """The model with a mixture of experts for a feed-forward, which has losses and stats."""
+    return replace(subject, parts={**subject.parts, "feed_forward": {"name": "moe", "num_experts": 4}})
+
+
+def _gradients(
+    subject: Subject, model: nn.Module, ids: Tensor, parameters: list[nn.Parameter]
+) -> tuple[Tensor | None, ...]:
+    x = subject.run(ids, model=model).x
+    weights = torch.linspace(-1, 1, x.numel(), dtype=x.dtype, device=x.device).cos().view_as(x)
+    return torch.autograd.grad((x * weights).sum(), parameters, allow_unused=True)
+
+
+def _idle(parameter: nn.Parameter, gradient: Tensor | None) -> int:
+    """Entries of matrices, one of several or a single one, that have no gradient at all."""
+    if gradient is None or not gradient.any():
+        return parameter.numel()
+    if parameter.ndim < 3:
+        return 0
+    return int((~gradient.flatten(1).any(dim=1)).sum()) * parameter[0].numel()
 
 
 def _run(subject: Subject, model: torch.nn.Module, ids: Tensor, mask: Tensor | None = None) -> Output:

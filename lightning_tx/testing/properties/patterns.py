@@ -9,15 +9,19 @@ from lightning_tx.components.pattern.base import PATTERN, Pattern
 from lightning_tx.kernels.attend import attend
 from lightning_tx.kernels.masks import Mask
 from lightning_tx.testing.baseline import shrunk
+from lightning_tx.testing.component import Component
 from lightning_tx.testing.largest import Largest
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
-from lightning_tx.testing.subject import Component
 from lightning_tx.testing.values import require_close
 
 EXACT = 1e-9
 #: Long enough for sparse kernels to be chosen, and no multiple of any window or stride.
 LONG = 4001
+#: Queries near and far, past the powers of two at which tables and blocks tend to end.
+FAR_QUERIES = torch.tensor([300, 511, 513, 1000, 1024, 1500, 2050, 4097, 8193, 9000, 12_345, 16_385, 20_000])
+#: The largest share of the keys of a row that a part is worth having for.
+CHEAP, CHEAP_LENGTH = 0.2, 16_384
 OF_PATTERNS = {"about": "component", "groups": ("pattern",)}
 
 
@@ -31,27 +35,32 @@ def a_query_sees_itself(subject: Component) -> None:
             raise Violation(f"queries {blind[:5]} do not see themselves; {nothing[:5]} see nothing.")
 
 
-@holds(usually="a part that is wider than the pattern, or a piece of it that no part has.", **OF_PATTERNS)  # type: ignore[arg-type]
+@holds(usually="a part that is wider than the pattern, or a piece of it that no part has, near or far.", **OF_PATTERNS)  # type: ignore[arg-type]
 def parts_are_the_pattern(subject: Component) -> None:
-    """The parts of a pattern allow together what it allows, and nothing lies beyond its reach."""
+    """The parts of a pattern allow together what it allows, and nothing lies beyond its reach, at any distance."""
     for small in (True, False):
         pattern = _pattern(subject, small=small)
-        at = torch.arange(300)
-        allowed = pattern(at[:, None], at[None])
-        if allowed is None:
+        near = torch.arange(300)
+        if pattern(near[:, None], near[None]) is None:
             raise NotApplicable("everything is allowed")
-        union = torch.zeros_like(allowed)
-        for part in pattern.parts():
-            union |= part.allows(at[:, None], at[None])
-        if pattern.parts() and not torch.equal(union, allowed):
-            query, key = (union != allowed).nonzero()[0].tolist()
+        for q, k in ((near, near), (FAR_QUERIES, torch.arange(int(FAR_QUERIES.max()) + 1))):
+            _compare_parts(pattern, q, k)
+
+
+@holds(usually="a part that holds all keys, or half of them, which costs what no part at all does.", **OF_PATTERNS)  # type: ignore[arg-type]
+def parts_are_cheap(subject: Component) -> None:
+    """A query looks at a small share of the keys of a long row through the parts of a pattern."""
+    pattern = _pattern(subject, small=False)
+    if not pattern.parts():
+        raise NotApplicable("the pattern claims no parts")
+    at = torch.arange(CHEAP_LENGTH)
+    for part in pattern.parts():
+        share = part.allows(at[-64:, None], at[None]).double().mean().item()
+        if share > CHEAP:
             raise Violation(
-                f"query {query} and key {key}: the pattern says {bool(allowed[query, key])}, its parts do not."
+                f"the part {type(part).__name__} has {share:.0%} of {CHEAP_LENGTH} keys for a query "
+                f"(at most {CHEAP:.0%})."
             )
-        if pattern.reach is not None:
-            far = (at[:, None] - at[None]).abs()[allowed].max().item()
-            if far >= pattern.reach:
-                raise Violation(f"reach is {pattern.reach}, and a query looks at a key {far} positions away.")
 
 
 @holds(usually="arange over the length instead of the positions that were given.", **OF_PATTERNS)  # type: ignore[arg-type]
@@ -75,6 +84,7 @@ def pattern_is_elementwise(subject: Component) -> None:
 
 @holds(
     tolerance=f"{EXACT:g}",
+    dear=True,
     usually="parts that leave out or count twice what __call__ allows, most often at borders of blocks.",
     **OF_PATTERNS,  # type: ignore[arg-type]
 )
@@ -88,7 +98,7 @@ def sparse_is_dense(subject: Component) -> None:
         _compare(pattern, causal, bias)
 
 
-@holds(usually="a mask or scores of all queries and all keys, in forward or backward.", **OF_PATTERNS)  # type: ignore[arg-type]
+@holds(dear=True, usually="a mask or scores of all queries and all keys, in forward or backward.", **OF_PATTERNS)  # type: ignore[arg-type]
 def sparse_takes_no_dense_memory(subject: Component) -> None:
     """Where a pattern has parts, no tensor of attention grows with the square of the length."""
     pattern = _pattern(subject, small=False)
@@ -103,6 +113,22 @@ def sparse_takes_no_dense_memory(subject: Component) -> None:
             f"{largest.name} made a tensor of shape {largest.shape} for {LONG} tokens, "
             f"a {largest.numel / LONG**2:.0%} of all pairs."
         )
+
+
+def _compare_parts(pattern: Pattern, q: Tensor, k: Tensor) -> None:
+    allowed = pattern(q[:, None], k[None])
+    assert allowed is not None
+    union = torch.zeros_like(allowed)
+    for part in pattern.parts():
+        union |= part.allows(q[:, None], k[None])
+    if pattern.parts() and not torch.equal(union, allowed):
+        row, column = (union != allowed).nonzero()[0].tolist()
+        says = bool(allowed[row, column])
+        raise Violation(f"query {q[row]} and key {k[column]}: the pattern says {says}, its parts do not.")
+    if pattern.reach is not None:
+        far = (q[:, None] - k[None]).abs()[allowed].max().item()
+        if far >= pattern.reach:
+            raise Violation(f"reach is {pattern.reach}, and a query looks at a key {far} positions away.")
 
 
 def _compare(pattern: Pattern, causal: bool, bias: Any) -> None:

@@ -1,10 +1,12 @@
 """Lower precision, and compilation."""
 
+from dataclasses import replace
+
 import torch
 
 from lightning_tx.testing.properties.gradients import objective
 from lightning_tx.testing.property import holds
-from lightning_tx.testing.results import Violation
+from lightning_tx.testing.results import NotApplicable, Violation
 from lightning_tx.testing.subject import Subject
 from lightning_tx.testing.values import require_close, typical_gap
 
@@ -28,11 +30,16 @@ def bfloat16(subject: Subject) -> None:
     usually="angles or distances computed in bfloat16, which has no 3,001; compute them in float32, then round.",
 )
 def bfloat16_at_far_positions(subject: Subject) -> None:
-    """In bfloat16 positions far from the start are as exact as those near it."""
+    """In bfloat16 positions far from the start are as exact as those near it, in heads of the usual width too."""
     subject.needs_documents()
-    if subject.positions[0].max_positions is None:
-        at = torch.arange(subject.ids.shape[1], device=subject.device)[None] + FAR
-        _coarse(subject, {"positions_BT": at})
+    if subject.positions[0].max_positions is not None:
+        raise NotApplicable("the positions end")
+    at = torch.arange(subject.ids.shape[1], device=subject.device)[None]
+    wide = replace(subject, sizes={"head_dim": 64, "num_heads": 2})
+    for each in (subject, wide):
+        # Spread out, so that angles differ that are alike in neighbours.
+        _coarse(each, {"positions_BT": at + FAR})
+        _coarse(each, {"positions_BT": at * (FAR // subject.length)})
 
 
 @holds(
@@ -62,6 +69,7 @@ def autocast(subject: Subject) -> None:
 
 @holds(
     tolerance="1e-9",
+    dear=True,
     usually="control flow or a Python number that depends on values (.item(), if tensor:), print, or a library call.",
 )
 def compiles_in_one_graph(subject: Subject) -> None:
@@ -73,7 +81,8 @@ def compiles_in_one_graph(subject: Subject) -> None:
     try:
         found = subject.states(subject.ids, model=compiled)
     except Exception as error:
-        raise Violation(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from error
+        said = str(error).strip().partition(chr(10))[0]
+        raise Violation(f"torch.compile stops: {said}") from error
     finally:
         torch._dynamo.reset()
     require_close(found, expected, 1e-9, "the compiled model and the plain one")

@@ -1,5 +1,7 @@
 """Shapes, dtypes and devices."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -32,22 +34,21 @@ def shape_dtype_device(subject: Subject) -> None:
                 raise Violation(f"the loss {name!r} is {value!r} with weight {weight!r}: both are single numbers.")
 
 
-@holds(usually="float32 written into the code of a layer, or a buffer that .double() does not reach.")
+@holds(usually="a dtype written into the code of a layer, or a buffer or a tensor made in forward of another dtype.")
 def every_layer_keeps_the_dtype(subject: Subject) -> None:
-    """In a float64 model no part hands on another floating dtype."""
-    wrong: list[str] = []
-
-    def watch(module: torch.nn.Module, inputs: object, output: object) -> None:
-        x = output if isinstance(output, Tensor) else getattr(output, "x", None)
-        if isinstance(x, Tensor) and x.is_floating_point() and x.dtype != torch.float64:
-            wrong.append(f"{type(module).__name__} returns {x.dtype}")
-
-    model = subject.copy()
-    for module in model.modules():
-        module.register_forward_hook(watch)
-    subject.states(subject.ids, model=model)
-    if wrong:
-        raise Violation(f"{wrong[0]} from parameters in torch.float64.")
+    """No layer, and in float64 no part of one, hands on another floating dtype than its parameters have."""
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        model, wrong = subject.copy().to(dtype), []
+        for module in model.modules():
+            module.register_forward_hook(partial(_watch, dtype, wrong))
+        try:
+            subject.states(subject.ids, model=model)
+        except RuntimeError as error:
+            if "dtype" not in str(error) and "type" not in str(error):
+                raise
+            raise Violation(f"parameters in {dtype} meet another dtype: {error}") from error
+        if wrong:
+            raise Violation(f"{wrong[0]} from parameters in {dtype}.")
 
 
 @holds(usually="max_positions not set by positions that end, or a table indexed beyond its end.")
@@ -81,6 +82,14 @@ def makes_tensors_on_the_device_of_its_inputs(subject: Subject) -> None:
         if "same device" in reason or "on device" in reason:
             raise Violation(reason) from error
         raise NotApplicable(f"it reads values, or the meta device cannot run it: {reason}") from error
+
+
+def _watch(dtype: torch.dtype, wrong: list[str], module: torch.nn.Module, inputs: object, output: object) -> None:
+    x = output if isinstance(output, Tensor) else getattr(output, "x", None)
+    if dtype != torch.float64 and x is output:
+        return  # inside of a sublayer a router may well choose in more digits
+    if isinstance(x, Tensor) and x.is_floating_point() and x.dtype != dtype:
+        wrong.append(f"{type(module).__name__} returns {x.dtype}")
 
 
 def _shape(subject: Subject, rows: int, length: int) -> list[int]:
