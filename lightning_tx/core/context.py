@@ -13,6 +13,7 @@ from lightning_tx.kernels.cache import Cache
 from lightning_tx.kernels.masks import BiasFunction, Mask
 from lightning_tx.kernels.ring import Ring
 from lightning_tx.kernels.ring_attention import ring_attention
+from lightning_tx.kernels.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Context:
         mask: who may attend to whom in self-attention, before the site's pattern.
         rotate: turns queries or keys [B, H, T, K] by their positions.
         bias: what the positions add to the attention scores.
+        bias_is_relative: whether an entry of the bias depends on the difference of its two positions alone.
         token_mask_BT: True at real tokens among the queries; None where there is no padding.
         cache: what was kept of earlier tokens; None outside of decoding.
         memory: the encoder's output; None without an encoder.
@@ -47,6 +49,7 @@ class Context:
     mask: Mask
     rotate: Callable[[Tensor], Tensor]
     bias: BiasFunction
+    bias_is_relative: bool = True
     token_mask_BT: Tensor | None = None
     cache: Cache | None = None
     memory: Memory | None = None
@@ -62,6 +65,7 @@ class Context:
         *,
         scale: float | None = None,
         dropout: float = 0.0,
+        scores: Scores | None = None,
     ) -> Tensor:
         """Attention as it applies at a site: see :func:`lightning_tx.kernels.attend.attend`.
 
@@ -73,12 +77,23 @@ class Context:
                 :func:`lightning_tx.kernels.ring_attention.ring_attention` refuses.
         """
         if self.ring is not None:
-            return self._attend_in_ring(self.ring, site, q_BHTK, k_BGSK, v_BGSK, scale, dropout)
+            return self._attend_in_ring(self.ring, site, q_BHTK, k_BGSK, v_BGSK, scale, dropout, scores)
         if site.is_cross:
             mask, bias = self._memory_mask, None
         else:
             mask, bias = self.mask.within(site.pattern), self.bias
-        return attend(q_BHTK, k_BGSK, v_BGSK, mask, bias=bias, prefix=self.prefix, scale=scale, dropout=dropout)
+        return attend(
+            q_BHTK,
+            k_BGSK,
+            v_BGSK,
+            mask,
+            bias=bias,
+            bias_is_relative=self.bias_is_relative,
+            prefix=self.prefix,
+            scale=scale,
+            dropout=dropout,
+            scores=scores,
+        )
 
     def remember(self, site: Site, new: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add what a self-attention holds of the new tokens, [..., T, width] each, to what it holds of earlier ones.
@@ -91,11 +106,19 @@ class Context:
         return self.cache.append(site.key, new, keep=self.mask.needed(site.pattern))
 
     def _attend_in_ring(
-        self, ring: Ring, site: Site, q: Tensor, k: Tensor, v: Tensor, scale: float | None, dropout: float
+        self,
+        ring: Ring,
+        site: Site,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        scale: float | None,
+        dropout: float,
+        scores: Scores | None,
     ) -> Tensor:
         if self.prefix is not None:
             raise ConfigError("adapter.name: prefix does not go with a sequence shared by processes (group).")
-        options = {"pattern": site.pattern, "bias": self.bias, "scale": scale, "dropout": dropout}
+        options = {"pattern": site.pattern, "bias": self.bias, "scale": scale, "dropout": dropout, "scores": scores}
         return ring_attention(q, k, v, ring, **options)  # pyright: ignore[reportCallIssue, reportReturnType]
 
     @property

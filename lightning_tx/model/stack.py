@@ -111,6 +111,7 @@ class LayerStack(nn.Module):
             mask=mask,
             rotate=self.positions.rotation(positions),
             bias=self.positions.bias,
+            bias_is_relative=self.positions.bias_is_relative,
             token_mask_BT=token_mask_BT,
             cache=cache,
             memory=memory,
