@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_tx.components.attention.base import Attention
 from lightning_tx.core.context import Context
+from lightning_tx.kernels.scores import Scores
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
 from lightning_tx.testing.subject import Subject
@@ -23,7 +24,7 @@ EXACT = 1e-9
 )
 def attention_is_the_dense_softmax(subject: Subject) -> None:
     """Attention computes softmax(q kᵀ · scale + bias) v from its own queries, keys and values, head h with key head
-    h // (H / G), over what mask and pattern allow.
+    h // (H / G), over what mask and pattern allow, with what it says of its scores and outputs.
     """
     calls: list[tuple[Attention, Tensor, Context, Tensor]] = []
 
@@ -130,11 +131,22 @@ def _dense(module: Attention, x_BTD: Tensor, ctx: Context) -> Tensor:
     k_BGSK, v_BGSK = module.expand(module.keys_values(source, rotate))
     if q_BHTK.shape[1] % k_BGSK.shape[1]:
         raise Violation(f"{k_BGSK.shape[1]} key heads for {q_BHTK.shape[1]} query heads.")
-    heads = torch.arange(q_BHTK.shape[1], device=x_BTD.device) // (q_BHTK.shape[1] // k_BGSK.shape[1])
-    scores = q_BHTK @ k_BGSK[:, heads].mT * module.scale
-    scores = scores if bias is None else scores + bias
-    weights = scores.masked_fill(~allowed, float("-inf")).softmax(dim=-1).nan_to_num()
-    return module.o_proj((weights @ v_BGSK[:, heads]).transpose(1, 2).flatten(2))
+    num_heads, between = q_BHTK.shape[1], module.scores() or Scores()
+    scores = between.changed(q_BHTK @ _repeated(k_BGSK, num_heads).mT * module.scale)
+    scores = scores if bias is None else scores + _repeated(bias, num_heads)
+    scores = scores.masked_fill(~allowed, float("-inf"))
+    if between.sinks is not None:
+        sinks = between.sinks[:, None, None].expand_as(scores[..., :1])
+        scores = torch.cat([scores, sinks], dim=-1)
+    weights = scores.softmax(dim=-1).nan_to_num()[..., : k_BGSK.shape[2]]
+    out_BHTK = module.outputs(weights @ _repeated(v_BGSK, num_heads), x_BTD)
+    return module.o_proj(out_BHTK.transpose(1, 2).flatten(2))
+
+
+def _repeated(x: Tensor, num_heads: int) -> Tensor:
+    """As many heads, each repeated next to itself."""
+    own = torch.arange(num_heads, device=x.device) // (num_heads // x.shape[-3])
+    return x.index_select(-3, own)
 
 
 def _unchanged(x: Tensor) -> Tensor:
