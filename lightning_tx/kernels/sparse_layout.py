@@ -75,7 +75,7 @@ class Layout:
         self.pieces = [piece for owner in range(len(parts)) for piece in self._pieces(owner, length + self.padding)]
 
     def mask(
-        self, piece: Piece, bias: BiasFunction | None, dtype: torch.dtype, *, bias_is_relative: bool
+        self, piece: Piece, bias: BiasFunction | None, dtype: torch.dtype, *, bias_is_relative: bool = True
     ) -> Tensor | None:
         """What to add to the scores of a piece, [B or 1, N or 1, H or 1, t, s]; None for nothing.
 
