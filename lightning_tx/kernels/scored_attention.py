@@ -21,10 +21,10 @@ from lightning_tx.kernels.scores import Scores
 
 #: Scores of a block: few enough to stay in a CPU's cache, enough to keep a GPU busy. On the meta device, where costs
 #: are counted, one block holds all.
-_BLOCK = {"cpu": 1 << 19, "meta": 1 << 62}
+_BLOCK = {"cpu": 1 << 18, "meta": 1 << 62}
 _BLOCK_ELSEWHERE = 1 << 25
-#: Queries of a block at least, so that there is something to multiply.
-_FEWEST_QUERIES = 32
+#: Queries of a block at least, and the part of all that they are at least, so that there is something to multiply.
+_FEWEST_QUERIES, _FEWEST_OF = 32, 32
 
 
 def scored_attention(
@@ -108,6 +108,20 @@ class _Block:
     queries: slice
     keys: slice
 
+    @property
+    def of_queries(self) -> tuple[slice, ...]:
+        """Where the block is in what is as long as the queries, [B, H, T, ...]."""
+        return self.rows, slice(None), self.queries
+
+    @property
+    def of_keys(self) -> tuple[slice, ...]:
+        """Where it is in what is as long as the keys, [B, G, S, K]."""
+        return self.rows, slice(None), self.keys
+
+    def of_added(self, added: Tensor) -> tuple[slice, ...]:
+        """Where it is in what is added, [B or 1, H or 1, T, S]."""
+        return slice(None) if added.shape[0] == 1 else self.rows, slice(None), self.queries, self.keys
+
 
 class _InBlocks(torch.autograd.Function):
     """Elementary operations on one block of scores after the other; only what is as large as a query is kept."""
@@ -124,17 +138,16 @@ class _InBlocks(torch.autograd.Function):
         *tensors: Tensor,
     ) -> Tensor:
         scores = Scores(call.change, tensors)
-        k, v = k.contiguous(), v.contiguous()
+        scaled, k, v = (q * call.scale).contiguous(), k.contiguous(), v.contiguous()
         rows, heads, length, _ = q.shape
         # Memory order [B, T, H, K], so that the heads can be joined without a copy.
         out = v.new_empty(rows, length, heads, v.shape[-1]).transpose(1, 2)
         shares = None if sinks is None else q.new_empty(2, rows, heads, length, 1, dtype=sinks.dtype)
         for block in _blocks(q, k, call.is_causal):
-            at = (block.rows, slice(None), block.queries)
-            raw = _products(q[at], k[block.rows, :, block.keys], call.scale)
-            masked = _masked(scores.changed(raw), added, block, call.is_causal)
+            at, key, value = block.of_queries, k[block.of_keys], v[block.of_keys]
+            masked = _mask(scores.changed(_products(scaled[at], key)), added, block, call.is_causal)
             weights = masked.softmax(dim=-1)
-            found = _weighted(weights.to(v.dtype), v[block.rows, :, block.keys])
+            found = _weighted(weights.to(v.dtype), value)
             if sinks is not None and shares is not None:
                 share, sink_share, _ = sink_shares(_log_sum(masked, weights), sinks)
                 shares[0][at], shares[1][at] = share, sink_share
@@ -152,30 +165,30 @@ class _InBlocks(torch.autograd.Function):
         scores = Scores(call.change, tuple(tensors))
         # Of softmax and sinks together: each weight is that of the softmax times the share that the sink leaves.
         inner = (grads[0] * out).sum(dim=-1, keepdim=True)
-        grad = grads[0] if shares is None else grads[0] * shares[0]
+        grad = (grads[0] if shares is None else grads[0] * shares[0]).to(v.dtype).contiguous()
         of_sinks = None if shares is None else -(shares[1] * inner).sum(dim=(0, 2, 3))
         inner = inner if shares is None else inner * shares[0]
-        q_grad, k_grad, v_grad = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        wants_added = ctx.needs_input_grad[4]
-        added_grad = torch.zeros_like(added) if wants_added else None
-        tensor_grads = [torch.zeros_like(tensor) for tensor in scores.tensors]
+        scaled = (q * call.scale).contiguous()
+        q_grad, k_grad, v_grad = torch.empty_like(scaled), torch.zeros_like(k), torch.zeros_like(v)
+        added_grad = torch.zeros_like(added) if ctx.needs_input_grad[4] else None
+        tensor_grads = [torch.zeros_like(tensor) for tensor in tensors]
         for block in _blocks(q, k, call.is_causal):
-            at = (block.rows, slice(None), block.queries)
-            queries, key, value = q[at], k[block.rows, :, block.keys], v[block.rows, :, block.keys]
-            changed, pull = scores.changed_with_pullback(_products(queries, key, call.scale))
-            weights = _masked(changed, added, block, call.is_causal).softmax(dim=-1)
-            of_scores = _products(grad[at], value).sub_(inner[at]).mul_(weights)
+            at, key, value = block.of_queries, k[block.of_keys], v[block.of_keys]
+            queries, heads_grad = scaled[at], grad[at]
+            changed, pull = scores.changed_with_pullback(_products(queries, key))
+            weights = _mask(changed, added, block, call.is_causal).softmax(dim=-1)
+            of_scores = _products(heads_grad, value).sub_(inner[at]).mul_(weights)
             if added_grad is not None:
-                target = added_grad[_of(added_grad, block)]
+                target = added_grad[block.of_added(added_grad)]
                 target += of_scores.sum_to_size(target.shape)
-            of_raw, *of_tensors = pull(of_scores)
+            of_products, *of_tensors = pull(of_scores)
             for total, share in zip(tensor_grads, of_tensors, strict=True):
                 total += share
-            of_raw = of_raw.to(q.dtype)
-            q_grad[at] = _weighted(of_raw, key).mul_(call.scale)
-            k_grad[block.rows, :, block.keys] += _gathered(of_raw, queries, key.shape[1])
-            v_grad[block.rows, :, block.keys] += _gathered(weights.to(v.dtype), grad[at].to(v.dtype), value.shape[1])
-        return None, q_grad, k_grad.mul_(call.scale), v_grad, added_grad, of_sinks, *tensor_grads
+            of_products = of_products.to(q.dtype)
+            q_grad[at] = _weighted(of_products, key)
+            _gather(k_grad[block.of_keys], of_products, queries)
+            _gather(v_grad[block.of_keys], weights.to(v.dtype), heads_grad)
+        return None, q_grad.mul_(call.scale), k_grad, v_grad, added_grad, of_sinks, *tensor_grads
 
 
 def _elementary(
@@ -190,7 +203,7 @@ def _elementary(
 ) -> Tensor:
     """All pairs at once, differentiated by autograd: for dropout, and where a compiler makes blocks of its own."""
     everything = _Block(slice(None), slice(0, q.shape[2]), slice(0, k.shape[2]))
-    masked = _masked(scores.changed(_products(q, k, scale)), added, everything, is_causal)
+    masked = _mask(scores.changed(_products(q * scale, k)).clone(), added, everything, is_causal)
     weights = masked.softmax(dim=-1)
     out = _weighted(F.dropout(weights, dropout).to(v.dtype), v)
     if scores.sinks is not None:
@@ -200,9 +213,9 @@ def _elementary(
 
 def _blocks(q: Tensor, k: Tensor, is_causal: bool) -> Iterator[_Block]:
     rows, heads, length, _ = q.shape
-    keys = k.shape[2]
-    size = _BLOCK.get(q.device.type, _BLOCK_ELSEWHERE)
-    queries = min(max(size // (rows * heads * keys), _FEWEST_QUERIES), length)
+    keys, size = k.shape[2], _BLOCK.get(q.device.type, _BLOCK_ELSEWHERE)
+    fewest = min(max(length // _FEWEST_OF, _FEWEST_QUERIES), length)
+    queries = min(max(size // (rows * heads * keys), fewest), length)
     together = min(max(size // (heads * queries * keys), 1), rows)
     for row in range(0, rows, together):
         for start in range(0, length, queries):
@@ -213,42 +226,37 @@ def _blocks(q: Tensor, k: Tensor, is_causal: bool) -> Iterator[_Block]:
 # Heads that share a key or a value become queries of one head, so that nothing is copied for each of them.
 
 
-def _products(x_BHtK: Tensor, key_BGsK: Tensor, scale: float = 1.0) -> Tensor:
-    """``x keyᵀ · scale``, [B, H, t, s], in float32 at least."""
-    folded = _folded(x_BHtK, key_BGsK.shape[1]) @ key_BGsK.transpose(-1, -2)
-    products = folded.view(*x_BHtK.shape[:3], -1).to(torch.promote_types(x_BHtK.dtype, torch.float32))
-    return products if scale == 1.0 else products * scale
+def _products(x_BHtK: Tensor, key_BGsK: Tensor) -> Tensor:
+    """``x keyᵀ``, [B, H, t, s], in float32 at least."""
+    products = torch.bmm(_folded(x_BHtK, key_BGsK), key_BGsK.flatten(0, 1).transpose(1, 2))
+    return products.view(*x_BHtK.shape[:3], -1).to(torch.promote_types(x_BHtK.dtype, torch.float32))
 
 
 def _weighted(weights_BHts: Tensor, value_BGsK: Tensor) -> Tensor:
     """``weights value``, [B, H, t, K]."""
-    return (_folded(weights_BHts, value_BGsK.shape[1]) @ value_BGsK).view(*weights_BHts.shape[:3], -1)
+    return torch.bmm(_folded(weights_BHts, value_BGsK), value_BGsK.flatten(0, 1)).view(*weights_BHts.shape[:3], -1)
 
 
-def _gathered(weights_BHts: Tensor, x_BHtK: Tensor, groups: int) -> Tensor:
-    """``weightsᵀ x``, summed over the heads of each group, [B, G, s, K]."""
-    return _folded(weights_BHts, groups).transpose(-1, -2) @ _folded(x_BHtK, groups)
+def _gather(total_BGsK: Tensor, weights_BHts: Tensor, x_BHtK: Tensor) -> None:
+    """Add ``weightsᵀ x`` to a view of contiguous keys or values, summed over the heads that share each."""
+    weights, x = _folded(weights_BHts, total_BGsK), _folded(x_BHtK, total_BGsK)
+    total_BGsK.view(-1, *total_BGsK.shape[2:]).baddbmm_(weights.transpose(1, 2), x)
 
 
-def _folded(x_BHtn: Tensor, groups: int) -> Tensor:
-    """[B, G, H / G · t, n]."""
-    return x_BHtn.unflatten(1, (groups, -1)).flatten(2, 3)
+def _folded(x_BHtn: Tensor, source_BGsK: Tensor) -> Tensor:
+    """[B · G, H / G · t, n]."""
+    return x_BHtn.reshape(source_BGsK.shape[0] * source_BGsK.shape[1], -1, x_BHtn.shape[-1])
 
 
-def _masked(scores: Tensor, added: Tensor | None, block: _Block, is_causal: bool) -> Tensor:
-    """The scores of a block with what is added to them."""
+def _mask(scores: Tensor, added: Tensor | None, block: _Block, is_causal: bool) -> Tensor:
+    """The scores of a block with what is added to them, in place; these were made for this alone."""
     if is_causal:
-        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
-        return scores.masked_fill(future.triu(1 + block.queries.start), NOTHING)
-    if added is None:
-        return scores
-    own = added[_of(added, block)]
-    return scores.masked_fill(~own, NOTHING) if own.dtype == torch.bool else scores + own
-
-
-def _of(added: Tensor, block: _Block) -> tuple[slice, ...]:
-    """Where a block is in what is added."""
-    return (slice(None) if added.shape[0] == 1 else block.rows, slice(None), block.queries, block.keys)
+        own = scores[..., block.queries]
+        own.masked_fill_(torch.ones(own.shape[-2:], dtype=torch.bool, device=own.device).triu_(1), NOTHING)
+    elif added is not None:
+        part = added[block.of_added(added)]
+        scores = scores.masked_fill_(~part, NOTHING) if part.dtype == torch.bool else scores.add_(part)
+    return scores
 
 
 def _log_sum(scores: Tensor, weights: Tensor) -> Tensor:

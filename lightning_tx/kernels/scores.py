@@ -46,14 +46,17 @@ class Scores:
             return self.change(scores, *self.tensors)
 
     def changed_with_pullback(self, scores: Tensor) -> tuple[Tensor, Pullback]:
-        """The scores after the change, and their way back to gradients, for a backward pass that is written out."""
+        """The scores after the change, a tensor of their own, and their way back to gradients.
+
+        For backward passes that are written out.
+        """
         if self.change is None:
             return scores, lambda grad: (grad,)
         with torch.enable_grad(), without_autocast(scores.device):
             before = scores.detach().requires_grad_()
             learning = [tensor.detach().requires_grad_() for tensor in self.tensors]
             after = self.change(before, *learning)
-        return after.detach(), lambda grad: torch.autograd.grad(
+        return after.detach().clone(), lambda grad: torch.autograd.grad(
             after, (before, *learning), grad, materialize_grads=True
         )
 
@@ -78,10 +81,10 @@ class _Capped(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, cap: float) -> Tensor:
         share = (x * (2 / cap)).sigmoid_()
         ctx.save_for_backward(share)
-        return (share * (2 * cap)).sub_(cap)
+        return (share - 0.5).mul_(2 * cap)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (share,) = ctx.saved_tensors
-        return torch.addcmul(share, share, share, value=-1).mul_(4).mul_(grads[0]), None
+        return torch.ops.aten.sigmoid_backward(grads[0], share).mul_(4), None
