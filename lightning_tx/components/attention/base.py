@@ -57,10 +57,13 @@ class Attention(Sublayer):
 
     Attributes:
         softmaxes: how many softmaxes a head has.
+        cross_positions: whether in cross-attention queries and keys turn too, by their positions in target and source,
+            and the bias of these is added.
         dropout: probability of dropping an attention weight in training.
     """
 
     softmaxes: ClassVar[int] = 1
+    cross_positions: ClassVar[bool] = False
     o_proj: nn.Module
 
     def __init__(
@@ -89,7 +92,7 @@ class Attention(Sublayer):
 
     @abstractmethod
     def queries(self, x_BTD: Tensor, rotate: Rotate) -> Tensor:
-        """Queries [B, H, T, K]; ``rotate`` applies the positions and does nothing in cross-attention."""
+        """Queries [B, H, T, K]; ``rotate`` applies the positions, if the layer is told any."""
 
     @abstractmethod
     def keys_values(self, source_BSD: Tensor, rotate: Rotate) -> dict[str, Tensor]:
@@ -114,23 +117,34 @@ class Attention(Sublayer):
 
     def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
         """Attend from the states [B, T, D] to the source and project back to [B, T, D]."""
-        rotate = _unchanged if self.site.is_cross else ctx.rotate
+        rotate = _unchanged if self.site.is_cross and not self.cross_positions else ctx.rotate
         q_BHTK = self.queries(x_BTD, rotate)
         k_BGSK, v_BGSK = self._memory(ctx) if self.site.is_cross else self._own(x_BTD, ctx)
         dropout = self.dropout if self.training else 0.0
-        options = {"scale": self.scale, "dropout": dropout, "scores": self.scores()}
-        out_BHTK = self.outputs(ctx.attend(self.site, q_BHTK, k_BGSK, v_BGSK, **options), x_BTD)
-        return Output(self.o_proj(out_BHTK.transpose(1, 2).flatten(2)))
+        out_BHTK = ctx.attend(
+            self.site,
+            q_BHTK,
+            k_BGSK,
+            v_BGSK,
+            scale=self.scale,
+            dropout=dropout,
+            scores=self.scores(),
+            cross_positions=self.cross_positions,
+        )
+        return Output(self.o_proj(self.outputs(out_BHTK, x_BTD).transpose(1, 2).flatten(2)))
 
     def _own(self, x_BTD: Tensor, ctx: Context) -> tuple[Tensor, Tensor]:
         return self.expand(ctx.remember(self.site, self.keys_values(x_BTD, ctx.rotate)))
 
     def _memory(self, ctx: Context) -> tuple[Tensor, Tensor]:
         assert ctx.memory is not None
-        memory_BSD = ctx.memory.x_BSD
+        memory_BSD, rotate = ctx.memory.x_BSD, _unchanged
+        if self.cross_positions:
+            assert ctx.rotate_memory is not None
+            rotate = ctx.rotate_memory
 
         def project() -> dict[str, Tensor]:
-            k, v = self.expand(self.keys_values(memory_BSD, _unchanged))
+            k, v = self.expand(self.keys_values(memory_BSD, rotate))
             return {"k": k, "v": v}
 
         held = project() if ctx.cache is None else ctx.cache.once(self.site.key, project)

@@ -118,17 +118,20 @@ def what_sees_nothing_is_finite(subject: Subject) -> None:
 def _dense(module: Attention, x_BTD: Tensor, ctx: Context) -> Tensor:
     if module.site.is_cross:
         assert ctx.memory is not None
-        source, rotate, bias = ctx.memory.x_BSD, _unchanged, None
-        real = ctx.memory.token_mask_BS
+        source, bias, real = ctx.memory.x_BSD, None, ctx.memory.token_mask_BS
+        turn_queries = turn_keys = _unchanged
+        if module.cross_positions and ctx.rotate_memory is not None:
+            turn_queries, turn_keys = ctx.rotate, ctx.rotate_memory
+            bias = ctx.bias(ctx.mask.q_positions[:, :, None], ctx.memory.positions[:, None, :])
         allowed = torch.ones(1, 1, 1, source.shape[1], dtype=torch.bool, device=x_BTD.device)
         allowed = allowed if real is None else real[:, None, None]
     else:
-        source, rotate = x_BTD, ctx.rotate
+        source, turn_queries, turn_keys = x_BTD, ctx.rotate, ctx.rotate
         own = ctx.mask.within(module.site.pattern)
         bias = ctx.bias(own.q_positions[:, :, None], own.k_positions[:, None, :])
         allowed = own.dense()
-    q_BHTK = module.queries(x_BTD, rotate)
-    k_BGSK, v_BGSK = module.expand(module.keys_values(source, rotate))
+    q_BHTK = module.queries(x_BTD, turn_queries)
+    k_BGSK, v_BGSK = module.expand(module.keys_values(source, turn_keys))
     if q_BHTK.shape[1] % k_BGSK.shape[1]:
         raise Violation(f"{k_BGSK.shape[1]} key heads for {q_BHTK.shape[1]} query heads.")
     num_heads, between = q_BHTK.shape[1], module.scores() or Scores()
