@@ -68,9 +68,10 @@ UNMASKED = Kernel("unmasked", _is_unmasked, _unmasked)
 
 
 def _is_grouped_decoding(case: Case) -> bool:
-    if case.scores is not None:  # of heads, of which there would be fewer
+    heads, groups = case.q.shape[1], case.k.shape[1]
+    if heads == groups or case.v.shape[1] != groups or case.scores is not None:  # which are those of each head
         return False
-    return case.q.shape[2] == 1 and case.q.shape[1] != case.k.shape[1] and case.added is None
+    return case.q.shape[2] == 1 and case.added is None
 
 
 def _grouped_decoding(case: Case) -> Tensor:

@@ -164,12 +164,13 @@ class _InBlocks(torch.autograd.Function):
         call: _Call = ctx.call
         scores = Scores(call.change, tuple(tensors))
         # Of softmax and sinks together: each weight is that of the softmax times the share that the sink leaves.
-        inner = (grads[0] * out).sum(dim=-1, keepdim=True)
+        wide = torch.promote_types(q.dtype, torch.float32)
+        inner = (grads[0].to(wide) * out).sum(dim=-1, keepdim=True)
         grad = (grads[0] if shares is None else grads[0] * shares[0]).to(v.dtype).contiguous()
         of_sinks = None if shares is None else -(shares[1] * inner).sum(dim=(0, 2, 3))
         inner = inner if shares is None else inner * shares[0]
         scaled = (q * call.scale).contiguous()
-        q_grad, k_grad, v_grad = torch.empty_like(scaled), torch.zeros_like(k), torch.zeros_like(v)
+        q_grad, k_grad, v_grad = torch.empty_like(scaled), *(torch.zeros_like(x, dtype=wide) for x in (k, v))
         added_grad = torch.zeros_like(added) if ctx.needs_input_grad[4] else None
         tensor_grads = [torch.zeros_like(tensor) for tensor in tensors]
         for block in _blocks(q, k, call.is_causal):
@@ -188,7 +189,8 @@ class _InBlocks(torch.autograd.Function):
             q_grad[at] = _weighted(of_products, key)
             _gather(k_grad[block.of_keys], of_products, queries)
             _gather(v_grad[block.of_keys], weights.to(v.dtype), heads_grad)
-        return None, q_grad.mul_(call.scale), k_grad, v_grad, added_grad, of_sinks, *tensor_grads
+        of_sources = (q_grad.mul_(call.scale), k_grad.to(k.dtype), v_grad.to(v.dtype))
+        return None, *of_sources, added_grad, of_sinks, *tensor_grads
 
 
 def _elementary(
@@ -239,8 +241,12 @@ def _weighted(weights_BHts: Tensor, value_BGsK: Tensor) -> Tensor:
 
 def _gather(total_BGsK: Tensor, weights_BHts: Tensor, x_BHtK: Tensor) -> None:
     """Add ``weightsᵀ x`` to a view of contiguous keys or values, summed over the heads that share each."""
-    weights, x = _folded(weights_BHts, total_BGsK), _folded(x_BHtK, total_BGsK)
-    total_BGsK.view(-1, *total_BGsK.shape[2:]).baddbmm_(weights.transpose(1, 2), x)
+    weights, x = _folded(weights_BHts, total_BGsK).transpose(1, 2), _folded(x_BHtK, total_BGsK)
+    total = total_BGsK.view(-1, *total_BGsK.shape[2:])
+    if total.dtype == x.dtype:
+        total.baddbmm_(weights, x)
+    else:
+        total += torch.bmm(weights, x)
 
 
 def _folded(x_BHtn: Tensor, source_BGsK: Tensor) -> Tensor:

@@ -138,6 +138,36 @@ def test_dropout_leaves_the_mean(scores: Scores) -> None:
     assert error.abs().max() < 5
 
 
+@pytest.mark.parametrize("scores", [None, Scores(lambda s: capped(s, 2.0)), Scores(sinks=torch.zeros(H).double())])
+@pytest.mark.parametrize(("groups", "values"), [(1, 2), (2, 1), (4, 2)])
+@pytest.mark.parametrize("queries", [1, 5])
+def test_values_may_have_another_number_of_heads(queries: int, groups: int, values: int, scores: Scores | None) -> None:
+    at = torch.arange(5)[None]
+    mask = Mask(q_positions=at[:, -queries:], k_positions=at, causal=True, in_order=True)
+    x = leaves(q=(B, H, queries, K), k=(B, groups, 5, K), v=(B, values, 5, K))
+    repeated = [x[name].repeat_interleave(H // x[name].shape[1], dim=1) for name in ("k", "v")]
+    expected = attend(x["q"], *repeated, mask, scores=scores)
+    torch.testing.assert_close(attend(x["q"], x["k"], x["v"], mask, scores=scores), expected, rtol=0, atol=1e-12)
+
+
+def test_half_precision_sums_in_float32() -> None:
+    at = torch.arange(70)[None]
+    mask = Mask(q_positions=at, k_positions=at, causal=True, in_order=True)
+    shapes = {"q": (B, H, 70, K), "k": (B, 2, 70, K), "v": (B, 2, 70, K), "mix": (H, H), "sinks": (H,)}
+    exact = {name: x.detach().bfloat16().double().requires_grad_() for name, x in leaves(**shapes).items()}
+    x = {name: each.detach().bfloat16().requires_grad_() for name, each in exact.items()}
+    expected = naive(exact, "mixed heads", mask, None, True, False)
+    scores = scores_of("mixed heads", x["mix"].float(), x["sinks"].float())
+    options = {"is_causal": True, "dropout": 0.0, "scale": K**-0.5}
+    found = scored_attention.scored_attention(x["q"], x["k"], x["v"], None, scores, **options)
+    assert found.dtype == torch.bfloat16
+    theirs = torch.autograd.grad(expected.sum(), list(exact.values()))
+    ours = torch.autograd.grad(found.sum(), list(x.values()))
+    for name, own, their in zip(["out", *x], [found, *ours], [expected, *theirs], strict=True):
+        error = (own.double() - their).square().mean().sqrt() / their.square().mean().sqrt()
+        assert error < 0.02, name
+
+
 @pytest.mark.parametrize("sinks", [None, torch.zeros(H, requires_grad=True)], ids=["cap", "cap and sinks"])
 def test_no_scores_of_all_pairs_are_made(sinks: Tensor | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
