@@ -240,13 +240,10 @@ def _weighted(weights_BHts: Tensor, value_BGsK: Tensor) -> Tensor:
 
 
 def _gather(total_BGsK: Tensor, weights_BHts: Tensor, x_BHtK: Tensor) -> None:
-    """Add ``weightsᵀ x`` to a view of contiguous keys or values, summed over the heads that share each."""
+    """Add ``weightsᵀ x`` to the gradient of keys or values, summed over the heads that share each."""
     weights, x = _folded(weights_BHts, total_BGsK).transpose(1, 2), _folded(x_BHtK, total_BGsK)
-    total = total_BGsK.view(-1, *total_BGsK.shape[2:])
-    if total.dtype == x.dtype:
-        total.baddbmm_(weights, x)
-    else:
-        total += torch.bmm(weights, x)
+    # Not baddbmm_, which multiplies one head after the other where the keys of a head are not all there.
+    total_BGsK += torch.bmm(weights, x).view(total_BGsK.shape)
 
 
 def _folded(x_BHtn: Tensor, source_BGsK: Tensor) -> Tensor:
