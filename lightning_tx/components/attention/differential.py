@@ -32,6 +32,7 @@ class DifferentialAttention(Attention):
     """
 
     softmaxes = 2
+    dropout_keeps_the_mean = False  # its norm comes after
 
     def __init__(
         self,
