@@ -10,9 +10,10 @@ from lightning_tx.core.dims import Site
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.kernels.attend import attend
 from lightning_tx.kernels.cache import Cache
-from lightning_tx.kernels.masks import BiasFunction, Mask
+from lightning_tx.kernels.masks import BiasFunction, Mask, positions_in_rows
 from lightning_tx.kernels.ring import Ring
 from lightning_tx.kernels.ring_attention import ring_attention
+from lightning_tx.kernels.scores import Scores
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Memory:
     x_BSD: Tensor
     token_mask_BS: Tensor | None = None
 
+    @property
+    def positions(self) -> Tensor:
+        """The position of each of its tokens, [B or 1, S]: real tokens are counted."""
+        return positions_in_rows(self.x_BSD.shape[1], token_mask=self.token_mask_BS, device=self.x_BSD.device)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
@@ -35,7 +41,9 @@ class Context:
     Attributes:
         mask: who may attend to whom in self-attention, before the site's pattern.
         rotate: turns queries or keys [B, H, T, K] by their positions.
+        rotate_memory: turns keys of the memory by theirs; None without an encoder.
         bias: what the positions add to the attention scores.
+        bias_is_relative: whether an entry of the bias depends on the difference of its two positions alone.
         token_mask_BT: True at real tokens among the queries; None where there is no padding.
         cache: what was kept of earlier tokens; None outside of decoding.
         memory: the encoder's output; None without an encoder.
@@ -46,7 +54,9 @@ class Context:
 
     mask: Mask
     rotate: Callable[[Tensor], Tensor]
+    rotate_memory: Callable[[Tensor], Tensor] | None = None
     bias: BiasFunction
+    bias_is_relative: bool = True
     token_mask_BT: Tensor | None = None
     cache: Cache | None = None
     memory: Memory | None = None
@@ -62,23 +72,36 @@ class Context:
         *,
         scale: float | None = None,
         dropout: float = 0.0,
+        scores: Scores | None = None,
+        cross_positions: bool = False,
     ) -> Tensor:
         """Attention as it applies at a site: see :func:`lightning_tx.kernels.attend.attend`.
 
         Self-attention obeys the mask, the site's pattern and the positions' bias; cross-attention obeys the padding
-        of the memory alone.
+        of the memory and, where asked for by ``cross_positions``, the bias.
 
         Raises:
             ConfigError: processes share the sequence, and the layer has a prefix, or asks for what
                 :func:`lightning_tx.kernels.ring_attention.ring_attention` refuses.
         """
         if self.ring is not None:
-            return self._attend_in_ring(self.ring, site, q_BHTK, k_BGSK, v_BGSK, scale, dropout)
+            return self._attend_in_ring(self.ring, site, q_BHTK, k_BGSK, v_BGSK, scale, dropout, scores)
         if site.is_cross:
-            mask, bias = self._memory_mask, None
+            mask, bias = self._memory_mask(cross_positions), self.bias if cross_positions else None
         else:
             mask, bias = self.mask.within(site.pattern), self.bias
-        return attend(q_BHTK, k_BGSK, v_BGSK, mask, bias=bias, prefix=self.prefix, scale=scale, dropout=dropout)
+        return attend(
+            q_BHTK,
+            k_BGSK,
+            v_BGSK,
+            mask,
+            bias=bias,
+            bias_is_relative=self.bias_is_relative,
+            prefix=self.prefix,
+            scale=scale,
+            dropout=dropout,
+            scores=scores,
+        )
 
     def remember(self, site: Site, new: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add what a self-attention holds of the new tokens, [..., T, width] each, to what it holds of earlier ones.
@@ -91,18 +114,25 @@ class Context:
         return self.cache.append(site.key, new, keep=self.mask.needed(site.pattern))
 
     def _attend_in_ring(
-        self, ring: Ring, site: Site, q: Tensor, k: Tensor, v: Tensor, scale: float | None, dropout: float
+        self,
+        ring: Ring,
+        site: Site,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        scale: float | None,
+        dropout: float,
+        scores: Scores | None,
     ) -> Tensor:
         if self.prefix is not None:
             raise ConfigError("adapter.name: prefix does not go with a sequence shared by processes (group).")
-        options = {"pattern": site.pattern, "bias": self.bias, "scale": scale, "dropout": dropout}
+        options = {"pattern": site.pattern, "bias": self.bias, "scale": scale, "dropout": dropout, "scores": scores}
         return ring_attention(q, k, v, ring, **options)  # pyright: ignore[reportCallIssue, reportReturnType]
 
-    @property
-    def _memory_mask(self) -> Mask:
+    def _memory_mask(self, with_positions: bool) -> Mask:
         assert self.memory is not None
         own = self.mask.q_positions
-        k_positions = own.new_zeros(1, self.memory.x_BSD.shape[1])
+        k_positions = self.memory.positions if with_positions else own.new_zeros(1, self.memory.x_BSD.shape[1])
         return Mask(q_positions=own, k_positions=k_positions, causal=False, k_token_mask=self.memory.token_mask_BS)
 
 

@@ -58,5 +58,5 @@ Scheme = Constant | Normal | Uniform
 
 
 def declare(module: nn.Module, **schemes: Scheme) -> None:
-    """Say how the parameters of one instance are to be initialised, by their names in it."""
-    module.__dict__["initial"] = schemes
+    """Say how parameters of one instance are to be initialised, by their names in it; what was said of others stays."""
+    module.__dict__["initial"] = {**getattr(module, "initial", {}), **schemes}

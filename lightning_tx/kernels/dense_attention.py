@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lightning_tx.kernels.kernel import Case, Kernel, with_heads
 from lightning_tx.kernels.masks import Mask, added_to_scores
+from lightning_tx.kernels.scored_attention import scored_attention
 
 #: From as many tokens on it pays to leave out the future chunk by chunk, where a kernel is given a mask.
 SMALLEST_CHUNKED = 256
@@ -18,15 +19,23 @@ SMALLEST_CHUNKED = 256
 CHUNKS = 4
 
 
-def _fused(
+def attention(
     case: Case, q: Tensor, k: Tensor, v: Tensor, added: Tensor | None = None, *, is_causal: bool = False
 ) -> Tensor:
-    """PyTorch's attention; ``added`` is what is added to the scores, or bool, True where attention is allowed."""
-    return F.scaled_dot_product_attention(q, k, v, added, case.dropout, is_causal, scale=case.scale)
+    """PyTorch's attention, or what takes its place where the scores of a case are changed or meet sinks.
+
+    ``added`` is what is added to the scores, or bool, True where attention is allowed.
+    """
+    if case.scores is None:
+        return F.scaled_dot_product_attention(q, k, v, added, case.dropout, is_causal, scale=case.scale)
+    options = {"is_causal": is_causal, "dropout": case.dropout, "scale": case.scale}
+    return scored_attention(q, k, v, added, case.scores, **options)  # pyright: ignore[reportArgumentType]
 
 
 def _keys_values(case: Case, heads: int) -> tuple[Tensor, Tensor]:
     """Keys and values of as many heads, those of a prefix before the others."""
+    if case.scores is not None and case.prefix is None:
+        return case.k, case.v  # what takes the place of PyTorch's attention need not copy them
     k, v = with_heads(case.k, heads), with_heads(case.v, heads)
     if case.prefix is None:
         return k, v
@@ -49,7 +58,7 @@ def _is_unmasked(case: Case) -> bool:
 
 
 def _unmasked(case: Case) -> Tensor:
-    return _fused(case, case.q, *_keys_values(case, case.q.shape[1]))
+    return attention(case, case.q, *_keys_values(case, case.q.shape[1]))
 
 
 UNMASKED = Kernel("unmasked", _is_unmasked, _unmasked)
@@ -59,14 +68,17 @@ UNMASKED = Kernel("unmasked", _is_unmasked, _unmasked)
 
 
 def _is_grouped_decoding(case: Case) -> bool:
-    return case.q.shape[2] == 1 and case.q.shape[1] != case.k.shape[1] and case.added is None
+    heads, groups = case.q.shape[1], case.k.shape[1]
+    if heads == groups or case.v.shape[1] != groups or case.scores is not None:  # which are those of each head
+        return False
+    return case.q.shape[2] == 1 and case.added is None
 
 
 def _grouped_decoding(case: Case) -> Tensor:
     groups = case.k.shape[1]
     q = case.q.unflatten(1, (groups, -1)).flatten(2, 3)
     k, v = _keys_values(case, groups)
-    out = _fused(case, q, k, v) if _sees_everything(case.mask) else _given_mask(case, q, k, v)
+    out = attention(case, q, k, v) if _sees_everything(case.mask) else _given_mask(case, q, k, v)
     return out.unflatten(2, (-1, 1)).flatten(1, 2)
 
 
@@ -82,7 +94,7 @@ def _is_causal(case: Case) -> bool:
 
 
 def _causal(case: Case) -> Tensor:
-    return _fused(case, case.q, *_keys_values(case, case.q.shape[1]), is_causal=True)
+    return attention(case, case.q, *_keys_values(case, case.q.shape[1]), is_causal=True)
 
 
 CAUSAL = Kernel("causal", _is_causal, _causal)
@@ -107,8 +119,8 @@ def _is_prefix_lm(case: Case) -> bool:
 def _prefix_lm(case: Case) -> Tensor:
     q, leading = case.q, _leading(case.mask)
     k, v = _keys_values(case, q.shape[1])
-    ahead = _fused(case, q[:, :, :leading], k[:, :, :leading], v[:, :, :leading])
-    return torch.cat([ahead, _fused(case, q, k, v, is_causal=True)[:, :, leading:]], dim=2)
+    ahead = attention(case, q[:, :, :leading], k[:, :, :leading], v[:, :, :leading])
+    return torch.cat([ahead, attention(case, q, k, v, is_causal=True)[:, :, leading:]], dim=2)
 
 
 PREFIX_LM = Kernel("prefix_lm", _is_prefix_lm, _prefix_lm)
@@ -130,7 +142,7 @@ def _chunked(case: Case) -> Tensor:
     outs = []
     for start, end, allowed in case.mask.once("chunks", lambda: _chunks(case.mask)):
         scores = allowed if added is None else added_to_scores(allowed, added[..., start:end, :end], q.dtype)
-        outs.append(_fused(case, q[:, :, start:end], k[:, :, :end], v[:, :, :end], scores))
+        outs.append(attention(case, q[:, :, start:end], k[:, :, :end], v[:, :, :end], scores))
     return torch.cat(outs, dim=2)
 
 
@@ -157,7 +169,7 @@ def _given_mask(case: Case, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         extra = case.prefix[0].shape[2]
         allowed = F.pad(allowed, (extra, 0), value=True)
         added = None if added is None else F.pad(added, (extra, 0))
-    out = _fused(case, q, k, v, allowed if added is None else added_to_scores(allowed, added, q.dtype))
+    out = attention(case, q, k, v, allowed if added is None else added_to_scores(allowed, added, q.dtype))
     return out if case.mask.in_order else out * allowed.any(dim=-1, keepdim=True)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from lightning_tx.kernels.masks import BiasFunction, Mask
+from lightning_tx.kernels.scores import Scores
 
 
 @dataclass(slots=True, eq=False)
@@ -21,6 +22,8 @@ class Case:
         prefix: keys [B or 1, G, P, K] and values that every query sees besides, without mask or bias.
         scale: factor on the scores.
         dropout: probability of dropping an attention weight.
+        scores: what happens to the scaled scores before bias and softmax.
+        bias_is_relative: whether an entry of the bias depends on the difference of its two positions alone.
     """
 
     q: Tensor
@@ -31,6 +34,8 @@ class Case:
     prefix: tuple[Tensor, Tensor] | None
     scale: float
     dropout: float
+    scores: Scores | None = None
+    bias_is_relative: bool = True
     _added: Tensor | None = field(default=None, init=False, repr=False)
     _asked: bool = field(default=False, init=False, repr=False)
 

@@ -6,13 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_tx.kernels.scores import capped
+
 #: Logits held at a time: few enough to stay in a CPU's cache, enough to keep a GPU busy.
 _CHUNK = {"cpu": 1 << 20}
 _CHUNK_ELSEWHERE = 1 << 25
 
 
 def linear_cross_entropy(
-    x_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, targets_N: Tensor, *, label_smoothing: float = 0.0
+    x_ND: Tensor,
+    weight_VD: Tensor,
+    bias_V: Tensor | None,
+    targets_N: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    logit_cap: float | None = None,
 ) -> Tensor:
     """``cross_entropy(x weightᵀ + bias, targets, reduction="sum")``, its gradient computed along the way.
 
@@ -27,6 +35,7 @@ def linear_cross_entropy(
         targets_N: a class in [0, V) for each state.
         label_smoothing: share of the target's probability that is spread evenly over all V classes (Szegedy et al.
             2015, arXiv:1512.00567).
+        logit_cap: bound on the logits, ``cap · tanh(logit / cap)``; None for none.
 
     Returns:
         The sum over the states, a scalar.
@@ -34,13 +43,20 @@ def linear_cross_entropy(
     device = x_ND.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x_ND.dtype
     with torch.autocast(device, enabled=False):
-        return _LinearCrossEntropy.apply(x_ND, weight_VD, bias_V, targets_N, label_smoothing, dtype)  # pyright: ignore[reportReturnType]
+        return _LinearCrossEntropy.apply(x_ND, weight_VD, bias_V, targets_N, label_smoothing, logit_cap, dtype)  # pyright: ignore[reportReturnType]
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float, dtype: torch.dtype
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        smoothing: float,
+        cap: float | None,
+        dtype: torch.dtype,
     ) -> Tensor:
         wants_x, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         wanted = wants_x or wants_weight or wants_bias
@@ -57,12 +73,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
             part = slice(start, start + size)
             states, target = x[part].to(dtype), targets[part, None]
             logits = F.linear(states, narrow_weight, narrow_bias)
+            if cap is not None:
+                logits = capped(logits.to(exact), cap)
             probability = torch.softmax(logits, dim=-1, dtype=exact)
             target_logit = logits.gather(-1, target).to(exact)
             total += (_log_sum_exp(logits, probability, target, target_logit) - (1 - smoothing) * target_logit).sum()
+            if smoothing and cap is not None:
+                total -= smoothing / num_classes * logits.sum()
             if not wanted:
                 continue
             probability.scatter_add_(-1, target, probability.new_full((1, 1), smoothing - 1).expand_as(target))
+            if cap is not None:
+                probability.sub_(smoothing / num_classes).mul_(1 - (logits / cap).square_())
             gradient = probability.to(dtype)
             if grad_x is not None:
                 grad_x[part] = gradient @ narrow_weight
@@ -70,7 +92,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 _add_product(grad_weight, gradient.T, states)
             if grad_bias is not None:
                 grad_bias += probability.sum(dim=0)
-        if smoothing:
+        if smoothing and cap is None:
             # Every class of every token has the same share: its part needs sums of states and weights alone.
             share = smoothing / num_classes
             state_sum, weight_sum = x.sum(dim=0, dtype=exact), weight.sum(dim=0, dtype=exact)
@@ -91,7 +113,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> Any:
         held = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
-        return *(None if grad is None else (grad * grads[0]).to(dtype) for grad, dtype in held), None, None, None
+        return *(None if grad is None else (grad * grads[0]).to(dtype) for grad, dtype in held), None, None, None, None
 
 
 def _log_sum_exp(logits: Tensor, probability: Tensor, target: Tensor, target_logit: Tensor) -> Tensor:

@@ -134,6 +134,18 @@ def _is_consecutive(positions: Tensor, token_mask: Tensor | None, documents: Ten
 BiasFunction = Callable[[Tensor, Tensor], Tensor | None]
 
 
+def for_heads(bias: BiasFunction, heads: int) -> BiasFunction:
+    """The same bias for so many query heads: where it has fewer, each of its heads serves neighbouring ones."""
+
+    def repeated(q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
+        value = bias(q_positions, k_positions)
+        if value is None or value.shape[-3] in (1, heads):
+            return value
+        return value.repeat_interleave(heads // value.shape[-3], dim=-3)
+
+    return repeated
+
+
 def added_to_scores(allowed: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
     """The bias, or 0 without one, where attention is allowed, and minus infinity elsewhere; the two are broadcast."""
     value = torch.zeros((), dtype=dtype, device=allowed.device) if bias is None else bias.to(dtype)

@@ -4,6 +4,9 @@ A piece gives the attention within it and the logarithm of the sum of the expone
 needs. The backward pass of a piece, with the merged output and the merged logarithm, gives exactly its share of the
 gradient, so nothing else has to be kept.
 
+A sink, a score that takes part in the softmax and has the value zero, is a piece too: its output is zero, and its
+log-sum-exp the sink itself.
+
 Source: Dao et al. 2022, arXiv:2205.14135, section 3 and appendix B.
 """
 
@@ -14,6 +17,7 @@ import torch
 from torch import Tensor
 
 from lightning_tx.kernels.masks import BiasFunction, Mask
+from lightning_tx.kernels.scores import Scores
 
 #: Stands for the logarithm of zero; differences of it are numbers.
 NOTHING = -1e30
@@ -26,13 +30,12 @@ class PieceKernel(NamedTuple):
         forward: ``(q [B, H, t, K], k [B, H, s, K], v [B, H, s, K], added, scale)`` to the output [B, H, t, K] and the
             log-sum-exp [B, H, t]: ``NOTHING`` for a query that may look at nothing, whose output is any number.
         backward: ``(grad, q, k, v, out, log_sum, added, scale)``, with the merged output and log-sum-exp, which is any
-            number but ``NOTHING`` for a query that may look at nothing anywhere, to the gradients of q, k and v.
+            number but ``NOTHING`` for a query that may look at nothing anywhere, to the gradients of q, k and v, and of
+            the tensors that take part in a change of the scores.
     """
 
     forward: Callable[[Tensor, Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor]]
-    backward: Callable[
-        [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor, Tensor]
-    ]
+    backward: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, float], tuple[Tensor, ...]]
 
 
 def merge(out: Tensor, log_sum: Tensor, part_out: Tensor, part_log: Tensor) -> None:
@@ -50,6 +53,31 @@ def merge(out: Tensor, log_sum: Tensor, part_out: Tensor, part_log: Tensor) -> N
     log_sum.copy_(merged)
 
 
+def sink_shares(log_sum: Tensor, sinks_H: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What a sink leaves of the softmax [..., H, t, 1], what it takes, and the log-sum-exp merged with it.
+
+    Args:
+        log_sum: log-sum-exp without the sinks, [..., H, t, 1].
+        sinks_H: the score of each head's sink.
+    """
+    sinks = sinks_H[:, None, None].to(log_sum.dtype)
+    merged = torch.logaddexp(log_sum, sinks)
+    return (log_sum - merged).exp(), (sinks - merged).exp(), merged
+
+
+def sinks_gradient(grad: Tensor, out: Tensor, merged: Tensor, sinks_H: Tensor) -> Tensor:
+    """The gradient [H] of sinks.
+
+    Args:
+        grad: of the output, [B, H, t, K].
+        out: the merged output, of the same shape.
+        merged: the log-sum-exp merged with the sinks, [B, H, t, 1].
+        sinks_H: the score of each head's sink.
+    """
+    shares = (sinks_H[:, None, None] - merged).exp()
+    return -(shares * (grad * out).sum(dim=-1, keepdim=True)).sum(dim=(0, 2, 3))
+
+
 def learns(bias: BiasFunction | None, mask: Mask) -> bool:
     """Whether a gradient must reach the bias, which a piece's kernel has none for."""
     if bias is None or not torch.is_grad_enabled():
@@ -58,44 +86,63 @@ def learns(bias: BiasFunction | None, mask: Mask) -> bool:
     return value is not None and value.requires_grad
 
 
-def _plain_forward(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
-    scores = q @ k.transpose(-1, -2) * scale
-    if added is not None:
-        scores = scores + added.clamp(min=NOTHING)  # the difference of infinities is no number
-    log_sum = scores.logsumexp(dim=-1)
-    return (scores - log_sum[..., None]).exp() @ v, log_sum
+def plain(scores: Scores | None = None) -> PieceKernel:
+    """Elementary operations, on any device; the scores may be changed on their way to the softmax."""
+    between = Scores() if scores is None else scores
+
+    def forward(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+        found = between.changed(q @ k.transpose(-1, -2) * scale)
+        if added is not None:
+            found = found + added.clamp(min=NOTHING)  # the difference of infinities is no number
+        log_sum = found.logsumexp(dim=-1)
+        return (found - log_sum[..., None]).exp() @ v, log_sum
+
+    def backward(
+        grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sum: Tensor, added: Tensor | None, scale: float
+    ) -> tuple[Tensor, ...]:
+        found, pull = between.changed_with_pullback(q @ k.transpose(-1, -2) * scale)
+        if added is not None:
+            found = found + added
+        weights = (found - log_sum[..., None]).exp()
+        of_weights = grad @ v.transpose(-1, -2) - (grad * out).sum(dim=-1, keepdim=True)
+        of_scores, *of_tensors = pull(weights * of_weights)
+        of_scores = of_scores * scale
+        return of_scores @ k, of_scores.transpose(-1, -2) @ q, weights.transpose(-1, -2) @ grad, *of_tensors
+
+    return PieceKernel(forward, backward)
 
 
-def _plain_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sum: Tensor, added: Tensor | None, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    scores = q @ k.transpose(-1, -2) * scale
-    if added is not None:
-        scores = scores + added
-    weights = (scores - log_sum[..., None]).exp()
-    of_weights = grad @ v.transpose(-1, -2) - (grad * out).sum(dim=-1, keepdim=True)
-    of_scores = weights * of_weights * scale
-    return of_scores @ k, of_scores.transpose(-1, -2) @ q, weights.transpose(-1, -2) @ grad
-
-
-def _fused_forward(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
-    out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, attn_mask=added, scale=scale)
+def fused_forward(
+    q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, scale: float, is_causal: bool = False
+) -> tuple[Tensor, Tensor]:
+    """``FUSED.forward``, which may be told that each of as many queries as keys sees itself and those before it."""
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    out, log_sum = kernel(q, k, v, 0.0, is_causal, attn_mask=added, scale=scale)
     if added is not None:  # the kernel calls the logarithm 0 where nothing is allowed
         log_sum = log_sum.masked_fill(added.amax(dim=-1) == float("-inf"), NOTHING)
     return out, log_sum
 
 
-def _fused_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sum: Tensor, added: Tensor | None, scale: float
+def fused_backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    log_sum: Tensor,
+    added: Tensor | None,
+    scale: float,
+    is_causal: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """``FUSED.backward`` of the same."""
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-    return kernel(grad, q, k, v, out, log_sum, 0.0, False, attn_mask=added, scale=scale)
+    return kernel(grad, q, k, v, out, log_sum, 0.0, is_causal, attn_mask=added, scale=scale)
 
 
 #: Elementary operations, on any device.
-PLAIN = PieceKernel(_plain_forward, _plain_backward)
+PLAIN = plain()
 #: The CPU's flash attention, for values as wide as the keys; only where ``HAS_FUSED``.
-FUSED = PieceKernel(_fused_forward, _fused_backward)
+FUSED = PieceKernel(fused_forward, fused_backward)
 
 
 def _probe() -> bool:

@@ -74,15 +74,20 @@ class Layout:
         self.columns: list[View] = []
         self.pieces = [piece for owner in range(len(parts)) for piece in self._pieces(owner, length + self.padding)]
 
-    def mask(self, piece: Piece, bias: BiasFunction | None, dtype: torch.dtype) -> Tensor | None:
-        """What to add to the scores of a piece, [B or 1, N or 1, H or 1, t, s]; None for nothing."""
-        q, k = self._tokens.at(piece.queries), self._source(piece.source).at(piece.keys)
-        if piece.alike:
-            q, k = q.at(_first_group), k.at(_first_group)
+    def mask(
+        self, piece: Piece, bias: BiasFunction | None, dtype: torch.dtype, *, bias_is_relative: bool = True
+    ) -> Tensor | None:
+        """What to add to the scores of a piece, [B or 1, N or 1, H or 1, t, s]; None for nothing.
+
+        Where a bias is relative, and all groups allow the same pairs, that of the first stands for all of them.
+        """
+        every_q, every_k = self._tokens.at(piece.queries), self._source(piece.source).at(piece.keys)
+        q, k = (x.at(_first_group) if piece.alike else x for x in (every_q, every_k))
         allowed = None if piece.owner is None else self._allowed(piece.owner, q, k)
         added = None
         if bias is not None:
-            q_positions, k_positions = (x.positions[:, :, 0].to(self._device) for x in (q, k))
+            biased = (q, k) if bias_is_relative else (every_q, every_k)
+            q_positions, k_positions = (x.positions[:, :, 0].to(self._device) for x in biased)
             added = bias(q_positions, k_positions.transpose(-1, -2))
         if allowed is None or (piece.alike and bool(allowed.all())):
             return None if added is None else added.to(dtype)

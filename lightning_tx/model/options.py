@@ -22,6 +22,7 @@ class ModelOptions(TypedDict, total=False):
         vocab_multiple: rows of the embedding are padded to a multiple of this.
         tie_embeddings: whether the output projection shares the embedding's weight, the target's where there are two.
         output_bias: whether the output projection has a bias.
+        logit_cap: bound on the scores of a language model, ``cap · tanh(score / cap)``; null for none. Gemma 2: 30.
         embedding_scale: factor on the embedding; null for ``sqrt(d_model)``.
         embedding_norm: whether the embedded tokens, positions added, pass a norm before the first layer, as in BERT.
         embedding_std: the embedding's standard deviation at the start; null for ``d_model^-0.5``.
@@ -39,6 +40,7 @@ class ModelOptions(TypedDict, total=False):
     vocab_multiple: Annotated[_Size, Field(default=64)]
     tie_embeddings: Annotated[bool, Field(default=True)]
     output_bias: Annotated[bool, Field(default=False)]
+    logit_cap: Annotated[_Positive | None, Field(default=None)]
     embedding_scale: Annotated[_Positive | None, Field(default=None)]
     embedding_norm: Annotated[bool, Field(default=False)]
     embedding_std: Annotated[_Positive | None, Field(default=None)]

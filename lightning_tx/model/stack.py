@@ -110,7 +110,9 @@ class LayerStack(nn.Module):
         context = Context(
             mask=mask,
             rotate=self.positions.rotation(positions),
+            rotate_memory=None if memory is None else lambda x: self.positions.rotate(x, memory.positions),
             bias=self.positions.bias,
+            bias_is_relative=self.positions.bias_is_relative,
             token_mask_BT=token_mask_BT,
             cache=cache,
             memory=memory,

@@ -76,6 +76,7 @@ class Transformer(Body):
         self.linear_std, self.embedding_std = chosen["linear_std"], chosen["embedding_std"]
         self.token_embedding = nn.Embedding(padded(self.vocab_size, chosen["vocab_multiple"]), d_model)
         self._tie_embeddings, self._output_bias = chosen["tie_embeddings"], chosen["output_bias"]
+        self._logit_cap: float | None = chosen["logit_cap"]
 
     def embed(self, tokens_BT: Tensor) -> Tensor:
         """Token ids [B, T] to scaled embeddings [B, T, D]."""
@@ -89,4 +90,5 @@ class Transformer(Body):
             rows=self.token_embedding.num_embeddings,
             tied_to=self.token_embedding if self._tie_embeddings else None,
             bias=self._output_bias,
+            logit_cap=self._logit_cap,
         )

@@ -8,7 +8,10 @@
     False, on the class or an instance, where training computes something else than evaluation without any noise too,
     as a mixture of experts of limited capacity.
 ``relative: bool``
-    False where a shift of all positions moves states. Positions that add to the embedding need not say it.
+    False where a shift of all positions moves states. Positions that add to the embedding, or that say that their bias
+    is not relative, need not say it.
+``dropout_keeps_the_mean: bool``
+    False where what its dropout leaves passes a norm or the like, whose mean is another.
 """
 
 from collections.abc import Iterable
@@ -41,8 +44,15 @@ def trains_as_evaluated(modules: Iterable[nn.Module]) -> bool:
 
 def relative(modules: Iterable[nn.Module]) -> bool:
     """Whether positions are to be felt by their differences alone."""
-    return all(getattr(module, "relative", not _embeds(module)) for module in modules)
+    return all(getattr(module, "relative", not _is_absolute(module)) for module in modules)
 
 
-def _embeds(module: nn.Module) -> bool:
-    return isinstance(module, Positions) and type(module).embed is not Positions.embed
+def dropout_keeps_the_mean(modules: Iterable[nn.Module]) -> bool:
+    """Whether dropout leaves the mean of the values as it is."""
+    return all(getattr(module, "dropout_keeps_the_mean", True) for module in modules)
+
+
+def _is_absolute(module: nn.Module) -> bool:
+    if not isinstance(module, Positions):
+        return False
+    return type(module).embed is not Positions.embed or not module.bias_is_relative

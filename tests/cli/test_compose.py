@@ -22,6 +22,9 @@ def test_a_group_choice_and_a_value_reach_the_plain_config() -> None:
         "output_bias": None,
         "qk_norm": False,
         "dropout": 0.0,
+        "logit_cap": None,
+        "sinks": False,
+        "output_gate": None,
     }
     assert config["model"]["num_layers"] == 2
     assert type(config["model"]) is dict

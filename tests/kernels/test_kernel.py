@@ -17,8 +17,10 @@ from lightning_tx.kernels.attend import KERNELS, attend, kernel_for
 from lightning_tx.kernels.dense_attention import CAUSAL, UNMASKED
 from lightning_tx.kernels.kernel import Case
 from lightning_tx.kernels.masks import Mask
+from lightning_tx.kernels.scores import Scores, soft_cap
 
 H, K = 4, 6
+CAP, SINKS = soft_cap(2.0), Scores(sinks=torch.tensor([0.3, -0.5, 1.2, 0.0], dtype=torch.float64))
 LOCAL, STRIDED = {"name": "local", "window": 20}, {"name": "strided", "stride": 32}
 PREFIX = {"name": "prefix", "length": 3}
 
@@ -39,6 +41,7 @@ class Kind:
     forgotten: int = 0
     prefix: bool = False
     dropout: float = 0.0
+    scores: Scores | None = None
     device: str = "cpu"
 
     def mask(self) -> Mask:
@@ -66,6 +69,7 @@ class Kind:
         )
         prefix = (before[0], before[1]) if self.prefix else None
         known = {"mask": self.mask(), "bias": self.bias, "prefix": prefix, "dropout": self.dropout}
+        known["scores"] = self.scores
         return {"q_BHTK": q, "k_BGSK": k, "v_BGSK": v, **known}
 
 
@@ -143,6 +147,25 @@ KINDS = {
     "several new tokens": Kind(kernel="masked", queries=3),
     "several new tokens, heads that share keys": Kind(kernel="masked", queries=3, num_kv_heads=2),
     "the first token": Kind(kernel="unmasked", length=1),
+    "soft cap": Kind(kernel="causal", scores=CAP, num_kv_heads=2),
+    "soft cap, bidirectional, prefix": Kind(kernel="unmasked", scores=CAP, causal=False, prefix=True, num_kv_heads=2),
+    "soft cap, left padding": Kind(kernel="masked", scores=CAP, padding=left),
+    "soft cap, bias, long": Kind(kernel="chunked", scores=CAP, bias=slopes, length=256),
+    "soft cap, prefix language model": Kind(kernel="prefix_lm", scores=CAP, pattern=PREFIX),
+    "soft cap, pattern, long": Kind(kernel="sparse", scores=CAP, pattern=LOCAL, length=1100),
+    "soft cap, decoding step": Kind(kernel="unmasked", scores=CAP, queries=1, num_kv_heads=2),
+    "sinks": Kind(kernel="causal", scores=SINKS, num_kv_heads=2),
+    "sinks, bidirectional, prefix": Kind(kernel="unmasked", scores=SINKS, causal=False, prefix=True, num_kv_heads=2),
+    "sinks, left padding": Kind(kernel="masked", scores=SINKS, padding=left),
+    "sinks, packed documents": Kind(kernel="masked", scores=SINKS, document=5),
+    "sinks, bias, long": Kind(kernel="chunked", scores=SINKS, bias=slopes, length=256),
+    "sinks, a bias that learns": Kind(kernel="masked", scores=SINKS, bias=learned),
+    "sinks, prefix language model": Kind(kernel="prefix_lm", scores=SINKS, pattern=PREFIX),
+    "sinks, pattern, long": Kind(kernel="sparse_fused", scores=SINKS, pattern=LOCAL, length=1100),
+    "sinks, pattern, long, bias": Kind(kernel="sparse", scores=SINKS, pattern=STRIDED, length=1100, bias=learned),
+    "sinks, decoding step": Kind(kernel="unmasked", scores=SINKS, queries=1, num_kv_heads=2),
+    "sinks, decoding step, padding": Kind(kernel="masked", scores=SINKS, queries=1, num_kv_heads=2, padding=left),
+    "sinks, dropout": Kind(kernel="causal", scores=SINKS, dropout=0.1),
 }
 
 
@@ -154,9 +177,15 @@ def naive(case: Case) -> Tensor:
         sources = [torch.cat([p.expand(2, -1, -1, -1), x], dim=2) for p, x in zip(case.prefix, sources, strict=True)]
     k, v = (x.repeat_interleave(H // x.shape[1], dim=1) for x in sources)
     added = None if case.bias is None else case.bias(case.mask.q_positions[:, :, None], case.mask.k_positions[:, None])
-    scores = case.q @ k.mT * case.scale + (0 if added is None else F.pad(added, (extra, 0)))
+    scores = case.q @ k.mT * case.scale
+    scores = 2 * torch.tanh(scores / 2) if case.scores is CAP else scores
+    scores = scores + (0 if added is None else F.pad(added, (extra, 0)))
     allowed = F.pad(case.mask.dense(), (extra, 0), value=True)
-    return scores.masked_fill(~allowed, -1e30).softmax(dim=-1) * allowed.any(dim=-1, keepdim=True) @ v
+    scores = scores.masked_fill(~allowed, -1e30)
+    if case.scores is not None and case.scores.sinks is not None:
+        scores = torch.cat([scores, case.scores.sinks[:, None, None].expand_as(scores[..., :1])], dim=-1)
+    weights = scores.softmax(dim=-1)[..., : k.shape[2]]
+    return weights * allowed.any(dim=-1, keepdim=True) @ v
 
 
 def require_formula(case: Case) -> None:
@@ -234,4 +263,4 @@ def case_of(kind: Kind) -> Case:
     given = kind.arguments()
     q, k, v = (given[name] for name in ("q_BHTK", "k_BGSK", "v_BGSK"))
     mask = given["mask"].last_keys(k.shape[2])
-    return Case(q, k, v, mask, given["bias"], given["prefix"], 1 / math.sqrt(K), given["dropout"])
+    return Case(q, k, v, mask, given["bias"], given["prefix"], 1 / math.sqrt(K), given["dropout"], kind.scores)

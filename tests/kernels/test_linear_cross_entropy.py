@@ -26,8 +26,12 @@ def inputs(bias: bool = True, scale: float = 1.0, dtype: torch.dtype = torch.flo
     return *(None if leaf is None else leaf.requires_grad_() for leaf in leaves), targets
 
 
-def in_two_steps(x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, label_smoothing: float) -> Tensor:
-    return F.cross_entropy(F.linear(x, weight, bias), targets, reduction="sum", label_smoothing=label_smoothing)
+def in_two_steps(
+    x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, label_smoothing: float, cap: float | None = None
+) -> Tensor:
+    logits = F.linear(x, weight, bias)
+    logits = logits if cap is None else cap * torch.tanh(logits / cap)
+    return F.cross_entropy(logits, targets, reduction="sum", label_smoothing=label_smoothing)
 
 
 def gradients(value: Tensor, leaves: tuple[Any, ...]) -> list[Tensor]:
@@ -37,13 +41,14 @@ def gradients(value: Tensor, leaves: tuple[Any, ...]) -> list[Tensor]:
 @pytest.mark.parametrize("chunk", CHUNKS)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+@pytest.mark.parametrize("cap", [None, 2.0])
 def test_value_and_gradients_are_those_of_the_two_steps(
-    chunk: int, bias: bool, smoothing: float, monkeypatch: pytest.MonkeyPatch
+    chunk: int, bias: bool, smoothing: float, cap: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_CHUNK", {"cpu": chunk})
     *leaves, targets = inputs(bias)
-    found = linear_cross_entropy(*leaves, targets, label_smoothing=smoothing)
-    expected = in_two_steps(*leaves, targets, smoothing)
+    found = linear_cross_entropy(*leaves, targets, label_smoothing=smoothing, logit_cap=cap)
+    expected = in_two_steps(*leaves, targets, smoothing, cap)
     torch.testing.assert_close(found, expected, rtol=1e-13, atol=0)
     pairs = zip(gradients(3 * found, tuple(leaves)), gradients(3 * expected, tuple(leaves)), strict=True)
     for ours, theirs in pairs:

@@ -1,6 +1,7 @@
 """Attention shared by processes is that of one process: outputs and gradients, by the naive formula."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from lightning_tx.core.errors import ConfigError
 from lightning_tx.kernels import ring, ring_attention
 from lightning_tx.kernels.masks import Mask
 from lightning_tx.kernels.ring import Ring
+from lightning_tx.kernels.scores import Scores
 from lightning_tx.model.sharding import shard
 from lightning_tx.testing.largest import Largest
 from tests import ring as processes
@@ -62,7 +64,27 @@ CASES: dict[str, dict[str, Any]] = {
     "padding and documents": {"kv_heads": 2, **BOTH},
     "local with padding and documents": {"pattern": Local(window=3), **BOTH},
     "pieces not in order": {"positions": (INDEX * 5) % T},
+    "sinks": {"scores": "sinks", "kv_heads": 2, **PADDING},
+    "sinks by elementary operations": {"scores": "sinks", "fused": False, **BOTH},
+    "mixed heads and sinks": {"scores": "mixed", "kv_heads": 2, "bias": slopes, **DOCUMENTS},
 }
+
+
+def mixed(scores: Tensor, mix: Tensor) -> Tensor:
+    return torch.einsum("hg,...gts->...hts", mix, scores)
+
+
+def tensors_of(case: dict[str, Any]) -> list[Tensor]:
+    """Sinks, and what mixes the heads, as far as a case has them."""
+    generator = torch.Generator().manual_seed(3)
+    shapes = {"sinks": [(H,)], "mixed": [(H,), (H, H)]}[case["scores"]] if "scores" in case else []
+    return [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_(True) for shape in shapes]
+
+
+def scores_of(tensors: list[Tensor]) -> Scores | None:
+    if not tensors:
+        return None
+    return Scores(mixed if tensors[1:] else None, tuple(tensors[1:]), tensors[0])
 
 
 def mask_of(
@@ -102,15 +124,18 @@ def together(shards: list[Tensor]) -> Tensor:
     return torch.cat([*(x[0] for x in halves), *(x[1] for x in reversed(halves))], dim=2)
 
 
-def naive(q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Any) -> Tensor:
+def naive(q: Tensor, k: Tensor, v: Tensor, mask: Mask, bias: Any, tensors: Sequence[Tensor] = ()) -> Tensor:
     repeats = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
     scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    scores = mixed(scores, tensors[1]) if tensors[1:] else scores
     if bias is not None:
         scores = scores + bias(mask.q_positions[:, :, None], mask.k_positions[:, None])
     allowed = mask.dense()
-    weights = scores.masked_fill(~allowed, -1e30).softmax(dim=-1) * allowed.any(dim=-1, keepdim=True)
-    return weights @ v
+    scores = scores.masked_fill(~allowed, -1e30)
+    if tensors:
+        scores = torch.cat([scores, tensors[0][:, None, None].expand_as(scores[..., :1])], dim=-1)
+    return scores.softmax(dim=-1)[..., : k.shape[2]] * allowed.any(dim=-1, keepdim=True) @ v
 
 
 def shared(group: dist.ProcessGroup, case: dict[str, Any]) -> list[Tensor]:
@@ -123,8 +148,10 @@ def shared(group: dist.ProcessGroup, case: dict[str, Any]) -> list[Tensor]:
     }
     own_mask = mask_of(**{**case, **cut, "pattern": None})
     rows = Ring(group, own_mask, B)
-    out = ring_attention.ring_attention(*qkv, rows, pattern=case.get("pattern"), bias=case.get("bias"))
-    return [out.detach(), *torch.autograd.grad((out * weight).sum(), qkv)]
+    tensors = tensors_of(case)
+    options = {"pattern": case.get("pattern"), "bias": case.get("bias"), "scores": scores_of(tensors)}
+    out = ring_attention.ring_attention(*qkv, rows, **options)
+    return [out.detach(), *torch.autograd.grad((out * weight).sum(), [*qkv, *tensors])]
 
 
 def largest(group: dist.ProcessGroup, fused: bool) -> int:
@@ -208,11 +235,14 @@ def test_shared_attention_is_that_of_one_process(found: Any, name: str, block: i
     case = CASES[name]
     *qkv, weight = sources(**case)
     qkv = [x.requires_grad_(True) for x in qkv]
-    expected = naive(*qkv, mask_of(**case), case.get("bias"))
-    theirs = [expected, *torch.autograd.grad((expected * weight).sum(), qkv)]
+    tensors = tensors_of(case)
+    expected = naive(*qkv, mask_of(**case), case.get("bias"), tensors)
+    theirs = [expected, *torch.autograd.grad((expected * weight).sum(), [*qkv, *tensors])]
     shards = [process[f"{name} {block}"] for process in found[size]]
     for ours, their in zip(zip(*shards, strict=True), theirs, strict=True):
-        torch.testing.assert_close(together(list(ours)), their, **EXACT)
+        # What all processes have, they share as any parameter: the gradient is the sum of theirs.
+        whole = together(list(ours)) if their.ndim == 4 else sum(ours)
+        torch.testing.assert_close(whole, their, **EXACT)
 
 
 @pytest.mark.parametrize("size", processes.SIZES)

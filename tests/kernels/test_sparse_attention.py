@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_tx.components.pattern.base import PATTERN
 from lightning_tx.kernels import sparse_attention
 from lightning_tx.kernels.attend import attend
+from lightning_tx.kernels.kernel import Case
 from lightning_tx.kernels.masks import Mask
 from lightning_tx.testing.largest import Largest
 
@@ -172,7 +173,8 @@ def test_elementary_operations_sum_in_float32_where_a_device_multiplies_in_half(
     layout = sparse_attention.Layout(mask.pattern.parts(), mask)
     masks = [lambda piece=piece: layout.mask(piece, slopes, torch.float32) for piece in layout.pieces]
     sources = [k, v, *(pick(x) for pick in layout.columns for x in (k, v))]
-    out = sparse_attention._merged(layout.pieces, masks, K**-0.5, 0.0, q, sources)
+    case = Case(q, k, v, mask, slopes, None, K**-0.5, 0.0)
+    out = sparse_attention._merged(case, layout.pieces, masks, q, sources)
     assert out.dtype == torch.bfloat16
     exact = naive(q.double(), k.double(), v.double(), mask, slopes)
     # Scores of a few units and weights are rounded to eight bits on their way.

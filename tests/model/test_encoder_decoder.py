@@ -1,5 +1,6 @@
 """The encoder-decoder against the stacks of torch.nn, with the same weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lightning_tx.components.attention.multi_head import MultiHeadAttention
 from lightning_tx.core.context import Memory
 from lightning_tx.core.errors import ConfigError
+from lightning_tx.kernels.cache import Cache
 from lightning_tx.kernels.masks import Mask
 from lightning_tx.model.build import build_model
 from lightning_tx.model.weights import load_weights, save_weights
+from lightning_tx.testing.places import DIMS, context, site
 from lightning_tx.testing.values import randomise
 from tests.model.configs import config, small_model, tokens
 
@@ -235,3 +239,45 @@ def test_padding_known_to_be_last_is_hidden_without_a_mask(monkeypatch: pytest.M
     found = model(SOURCE, TARGET, token_mask_BT=TARGET_MASK, padding_last=True).x
     assert asked == []
     torch.testing.assert_close(found[TARGET_MASK], masked[TARGET_MASK], rtol=0, atol=1e-12)
+
+
+class ToldPositions(MultiHeadAttention):
+    cross_positions = True
+
+
+@pytest.mark.parametrize("positions", ["rope", "alibi", "fire"])
+def test_cross_attention_may_be_told_positions(positions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the real tokens: padding before them moves nothing, and a cache holds the keys as they were turned."""
+    plain = small_model("encoder_decoder", positions=positions)
+    monkeypatch.setattr(MultiHeadAttention, "cross_positions", True)
+    source, target = tokens(1, 5), tokens(1, 4, seed=1)
+    found = plain(source, target).x
+    padded = torch.cat([tokens(1, 3, seed=2), source], dim=1)
+    mask = torch.tensor([[False] * 3 + [True] * 5])
+    torch.testing.assert_close(plain(padded, target, source_token_mask_BS=mask).x, found, rtol=0, atol=1e-10)
+    cache, (memory, _) = Cache(), plain.encode(source, None)
+    steps = [plain.advance(x, token_mask_BT=None, cache=cache, memory=memory).x for x in target.split(1, dim=1)]
+    torch.testing.assert_close(torch.cat(steps, dim=1), found, rtol=0, atol=1e-10)
+    monkeypatch.undo()
+    assert (plain(source, target).x - found).abs().max() > 1e-3
+
+
+def test_the_positions_of_cross_attention_turn_queries_and_keys_and_are_added() -> None:
+    x, source = torch.randn(2, 4, 16).double(), torch.randn(2, 5, 16).double()
+    mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]]).bool()
+
+    def bias(q: Tensor, k: Tensor) -> Tensor:
+        return -((q - 2 * k).abs().double()[..., None, :, :])
+
+    layer = randomise(ToldPositions(DIMS, site("cross_attention")).double())
+    plain = context(4, bias=bias, memory=Memory(source, mask))
+    turned = replace(plain, rotate=lambda q: 2 * q, rotate_memory=lambda k: 3 * k)
+    q, k, v = (
+        proj(y).unflatten(-1, (DIMS.num_heads, -1)).transpose(1, 2)
+        for proj, y in ((layer.q_proj, x), (layer.k_proj, source), (layer.v_proj, source))
+    )
+    places = torch.tensor([[0, 1, 2, 3, 4], [0, 0, 0, 1, 2]])  # real tokens are counted
+    scores = 6 * q @ k.mT / DIMS.head_dim**0.5 + bias(torch.arange(4)[None, :, None], places[:, None, :])
+    weights = scores.masked_fill(~mask[:, None, None], -torch.inf).softmax(dim=-1)
+    expected = layer.o_proj((weights @ v).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(layer(x, turned).x, expected, rtol=0, atol=1e-12)

@@ -162,6 +162,13 @@ class BiasOfTheBlock(Positions):
         return (q_positions - k_positions + k_positions[..., :1]).double()[..., None, :, :].expand(-1, 4, -1, -1)
 
 
+class SaysItIsRelative(Positions):
+    """A bias that is a share of the query's position, as FIRE's, which the class does not say."""
+
+    def bias(self, q_positions: Tensor, k_positions: Tensor) -> Tensor:
+        return ((q_positions - k_positions) / (q_positions + 1.0).double())[..., None, :, :].expand(-1, 4, -1, -1)
+
+
 class EndsSilently(Positions):
     """A table whose length it does not tell."""
 
@@ -239,6 +246,7 @@ FAULTS = [
     Fault("order_shows_by_positions_alone", "positions", DoesNothing, topology="encoder"),
     Fault("inputs_unchanged", "positions", TurnsInPlace, says="rotate"),
     Fault("bias_is_elementwise", "positions", BiasOfTheBlock),
+    Fault("relative_bias_ignores_shifts", "positions", SaysItIsRelative, says="100 positions further on"),
     Fault("past_the_training_length", "positions", EndsSilently),
     Fault("a_query_sees_itself", "pattern", BlindToItself),
     Fault("a_query_sees_itself", "pattern", AllowsNothing, says="[4, 9, 14, 19, 24] see nothing"),

@@ -13,6 +13,9 @@ OPTIONS = [
     ("feed_forward", "moe", {"top_k": 1, "bias_rate": 0.01, "z_loss": 0.001}),
     ("attention", "multi_head", {"num_kv_heads": 2, "bias": True, "output_bias": False, "qk_norm": True}),
     ("attention", "latent", {"q_rank": 6, "value_head_dim": 6}),
+    ("attention", "multi_head", {"num_kv_heads": 2, "logit_cap": 2.0, "sinks": True, "output_gate": "headwise"}),
+    ("attention", "latent", {"value_head_dim": 6, "logit_cap": 2.0, "output_gate": "elementwise"}),
+    ("attention", "differential", {"bias": True, "logit_cap": 2.0, "sinks": True, "output_gate": "elementwise"}),
     ("positions", "rope", {"fraction": 0.5, "pairing": "interleaved"}),
     ("adapter", "bottleneck", {"norms": True}),
 ]

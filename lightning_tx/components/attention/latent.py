@@ -1,10 +1,10 @@
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.attention.base import ATTENTION, Attention, Rotate, split_heads
+from lightning_tx.components.attention.base import ATTENTION, Attention, AttentionOptions, Rotate, split_heads
 from lightning_tx.core.context import KeyValueShape
 from lightning_tx.core.dims import Dims, Site
 
@@ -43,12 +43,13 @@ class LatentAttention(Attention):
         rope_head_dim: Annotated[int, Field(gt=0, multiple_of=2)] | None = None,
         value_head_dim: Annotated[int, Field(gt=0)] | None = None,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        **options: Unpack[AttentionOptions],
     ) -> None:
-        super().__init__(dims, site, dropout)
         heads, plain = dims.num_heads, dims.head_dim
         rotary = max(plain // 4 * 2, 2) if rope_head_dim is None else rope_head_dim
         rank = 2 * plain if kv_rank is None else kv_rank
         value = plain if value_head_dim is None else value_head_dim
+        super().__init__(dims, site, dropout, value, **options)
         self.num_heads = heads
         self.q_split, self.kv_split = [plain, rotary], [rank, rotary]
         self.scale = (plain + rotary) ** -0.5

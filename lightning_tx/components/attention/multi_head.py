@@ -1,9 +1,9 @@
-from typing import Annotated
+from typing import Annotated, Unpack
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.attention.base import ATTENTION, Attention, Rotate, split_heads
+from lightning_tx.components.attention.base import ATTENTION, Attention, AttentionOptions, Rotate, split_heads
 from lightning_tx.core.context import KeyValueShape
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.errors import ConfigError
@@ -39,8 +39,9 @@ class MultiHeadAttention(Attention):
         output_bias: bool | None = None,
         qk_norm: bool = False,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        **options: Unpack[AttentionOptions],
     ) -> None:
-        super().__init__(dims, site, dropout)
+        super().__init__(dims, site, dropout, **options)
         self.num_heads = dims.num_heads
         self.num_kv_heads = dims.num_heads if num_kv_heads is None else num_kv_heads
         if self.num_heads % self.num_kv_heads:

@@ -17,10 +17,13 @@ class Positions(nn.Module):
 
     Attributes:
         tells_order: whether the order of tokens shows by them; False for the choice that leaves it out.
+        bias_is_relative: whether an entry of the bias depends on the difference of its two positions alone, so that
+            kernels may ask for one block in place of others as far apart.
         max_positions: number of positions there are, 0 to ``max_positions - 1``; None where they go on for ever.
     """
 
     tells_order: ClassVar[bool] = True
+    bias_is_relative: ClassVar[bool] = True
     max_positions: int | None = None
 
     def __init__(self, dims: Dims, site: Site) -> None:
@@ -46,8 +49,8 @@ class Positions(nn.Module):
             k_positions: [..., 1, s].
 
         Returns:
-            [..., H, t, s] or None. Kernels may ask block by block and for one block in place of
-            others as far apart, so an entry depends on the difference of its two positions alone.
+            [..., H, t, s] or None. Kernels may ask block by block, so an entry depends on its two positions alone; on
+            their difference alone, unless ``bias_is_relative`` is False.
         """
         return None
 

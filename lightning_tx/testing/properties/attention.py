@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lightning_tx.components.attention.base import Attention
 from lightning_tx.core.context import Context
+from lightning_tx.kernels.scores import Scores
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
 from lightning_tx.testing.subject import Subject
@@ -23,7 +24,7 @@ EXACT = 1e-9
 )
 def attention_is_the_dense_softmax(subject: Subject) -> None:
     """Attention computes softmax(q kᵀ · scale + bias) v from its own queries, keys and values, head h with key head
-    h // (H / G), over what mask and pattern allow.
+    h // (H / G), over what mask and pattern allow, with what it says of its scores and outputs.
     """
     calls: list[tuple[Attention, Tensor, Context, Tensor]] = []
 
@@ -117,24 +118,38 @@ def what_sees_nothing_is_finite(subject: Subject) -> None:
 def _dense(module: Attention, x_BTD: Tensor, ctx: Context) -> Tensor:
     if module.site.is_cross:
         assert ctx.memory is not None
-        source, rotate, bias = ctx.memory.x_BSD, _unchanged, None
-        real = ctx.memory.token_mask_BS
+        source, bias, real = ctx.memory.x_BSD, None, ctx.memory.token_mask_BS
+        turn_queries = turn_keys = _unchanged
+        if module.cross_positions and ctx.rotate_memory is not None:
+            turn_queries, turn_keys = ctx.rotate, ctx.rotate_memory
+            bias = ctx.bias(ctx.mask.q_positions[:, :, None], ctx.memory.positions[:, None, :])
         allowed = torch.ones(1, 1, 1, source.shape[1], dtype=torch.bool, device=x_BTD.device)
         allowed = allowed if real is None else real[:, None, None]
     else:
-        source, rotate = x_BTD, ctx.rotate
+        source, turn_queries, turn_keys = x_BTD, ctx.rotate, ctx.rotate
         own = ctx.mask.within(module.site.pattern)
         bias = ctx.bias(own.q_positions[:, :, None], own.k_positions[:, None, :])
         allowed = own.dense()
-    q_BHTK = module.queries(x_BTD, rotate)
-    k_BGSK, v_BGSK = module.expand(module.keys_values(source, rotate))
+    q_BHTK = module.queries(x_BTD, turn_queries)
+    k_BGSK, v_BGSK = module.expand(module.keys_values(source, turn_keys))
     if q_BHTK.shape[1] % k_BGSK.shape[1]:
         raise Violation(f"{k_BGSK.shape[1]} key heads for {q_BHTK.shape[1]} query heads.")
-    heads = torch.arange(q_BHTK.shape[1], device=x_BTD.device) // (q_BHTK.shape[1] // k_BGSK.shape[1])
-    scores = q_BHTK @ k_BGSK[:, heads].mT * module.scale
-    scores = scores if bias is None else scores + bias
-    weights = scores.masked_fill(~allowed, float("-inf")).softmax(dim=-1).nan_to_num()
-    return module.o_proj((weights @ v_BGSK[:, heads]).transpose(1, 2).flatten(2))
+    num_heads, between = q_BHTK.shape[1], module.scores() or Scores()
+    scores = between.changed(q_BHTK @ _repeated(k_BGSK, num_heads).mT * module.scale)
+    scores = scores if bias is None else scores + _repeated(bias, num_heads)
+    scores = scores.masked_fill(~allowed, float("-inf"))
+    if between.sinks is not None:
+        sinks = between.sinks[:, None, None].expand_as(scores[..., :1])
+        scores = torch.cat([scores, sinks], dim=-1)
+    weights = scores.softmax(dim=-1).nan_to_num()[..., : k_BGSK.shape[2]]
+    out_BHTK = module.outputs(weights @ _repeated(v_BGSK, num_heads), x_BTD)
+    return module.o_proj(out_BHTK.transpose(1, 2).flatten(2))
+
+
+def _repeated(x: Tensor, num_heads: int) -> Tensor:
+    """As many heads, each repeated next to itself."""
+    own = torch.arange(num_heads, device=x.device) // (num_heads // x.shape[-3])
+    return x.index_select(-3, own)
 
 
 def _unchanged(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from lightning_tx.components.pattern.base import PATTERN
 from lightning_tx.core.context import Output, Sublayer
 from lightning_tx.core.errors import ConfigError
 from lightning_tx.testing.baseline import TOPOLOGIES
+from lightning_tx.testing.declared import dropout_keeps_the_mean as keeps_the_mean
 from lightning_tx.testing.declared import noise_options
 from lightning_tx.testing.property import holds
 from lightning_tx.testing.results import NotApplicable, Violation
@@ -82,6 +83,8 @@ def dropout_follows_its_probability(subject: Subject) -> None:
 )
 def dropout_keeps_the_mean(subject: Subject) -> None:
     """On average over what is dropped its values in training are those of evaluation."""
+    if not keeps_the_mean(subject.model.modules()):
+        raise NotApplicable("it says that what its dropout leaves has another mean")
     _, share, error = _scatter(subject, 0.5)
     if not abs(share - 1) < 0.25 + 4 * error:
         raise Violation(f"with dropout 0.5 the mean in training is {share:.2g} of the value in evaluation.")

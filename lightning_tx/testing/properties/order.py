@@ -155,3 +155,23 @@ def bias_is_elementwise(subject: Subject) -> None:
         if whole.shape[-3:] != (heads, 12, 12):
             raise Violation(f"the bias of 12 queries and 12 keys has shape {list(whole.shape)}, not [..., H, 12, 12].")
         require_close(block, whole[..., 3:5, 2:9], EXACT, "a block of the bias and that piece of the whole")
+
+
+@holds(
+    tolerance=f"{EXACT:g}",
+    groups=("positions",),
+    usually="a bias that looks at positions and not only at their difference: declare bias_is_relative = False.",
+)
+def relative_bias_ignores_shifts(subject: Subject) -> None:
+    """A bias said to be relative is the same for positions that are all shifted, however far."""
+    at = torch.arange(12, device=subject.device)
+    for positions in subject.positions:
+        if not positions.bias_is_relative:
+            raise NotApplicable("the bias depends on more than the difference of positions")
+        for shift in (100, 5000):
+            with torch.no_grad():
+                near = positions.bias(at[None, :, None], at[None, None, :])
+                far = positions.bias(shift + at[None, :, None], shift + at[None, None, :])
+            if near is None or far is None:
+                raise NotApplicable("there is no bias")
+            require_close(far, near, EXACT, f"the bias {shift} positions further on and the bias")

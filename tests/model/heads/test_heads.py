@@ -16,16 +16,24 @@ from lightning_tx.model.sizes import Sizes
 from tests.model.configs import config, small_model, tokens
 
 
+@pytest.mark.parametrize("cap", [None, 0.5])
 @pytest.mark.parametrize("bias", [False, True])
-def test_scores_of_tokens_and_their_cross_entropy(bias: bool) -> None:
-    head = LanguageModelHead(6, 10, rows=16, bias=bias).double()
+def test_scores_of_tokens_and_their_cross_entropy(bias: bool, cap: float | None) -> None:
+    head = LanguageModelHead(6, 10, rows=16, bias=bias, logit_cap=cap).double()
     x, targets = torch.randn(7, 6, dtype=torch.float64), torch.arange(7)
     expected = F.linear(x, head.weight, head.bias)
+    expected = expected if cap is None else cap * torch.tanh(expected / cap)
     torch.testing.assert_close(head.logits(x), expected)
     torch.testing.assert_close(
         head.cross_entropy(x, targets, 0.1), F.cross_entropy(expected, targets, reduction="sum", label_smoothing=0.1)
     )
     assert (head.vocab_size, head.out_features) == (10, 16)
+
+
+def test_a_model_may_bound_the_scores_of_tokens() -> None:
+    model, capped = (build_model(config(sizes={"logit_cap": cap})) for cap in (None, 0.3))
+    x = 5 * torch.randn(3, model.d_model)
+    torch.testing.assert_close(capped.head.logits(x), 0.3 * torch.tanh(model.head.logits(x) / 0.3))
 
 
 def test_a_tied_head_is_the_embedding() -> None:
