@@ -69,6 +69,6 @@ def test_its_python_runs(root, example: str) -> None:
     subprocess.run([sys.executable, "-c", example], check=True, cwd=ROOT, env={**os.environ, "LTX_ROOT": str(root)})
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\(([^)h]\S+)\)", README))
+@pytest.mark.parametrize("path", re.findall(r"\]\(([^)h\s][^)\s]*)\)", README))
 def test_its_links_lead_somewhere(path: str) -> None:
     assert (ROOT / path).exists()
