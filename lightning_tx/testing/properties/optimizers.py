@@ -59,7 +59,7 @@ def optimizer_descends(subject: Component) -> None:
     """On a convex problem, a hundred small steps make the loss smaller, and the last of them do not diverge."""
     model, optimizer = _made(subject)
     losses = [_step(model, optimizer) for _ in range(100)]
-    if not losses[-1] < 0.98 * losses[0] or not losses[-1] <= losses[50] * (1 + 1e-3):
+    if not losses[-1] < losses[0] or not losses[-1] <= losses[50] * (1 + 1e-3):
         raise Violation(
             f"with a learning rate of {RATE:g} the loss is {losses[0]:.4g} at first, {losses[50]:.4g} after 50 steps "
             f"and {losses[-1]:.4g} after 100."
@@ -110,13 +110,14 @@ def the_schedule_alone_sets_the_rate(subject: Component) -> None:
 )
 def optimizer_resumes_from_its_state(subject: Component) -> None:
     """From its saved state it goes on, for as long as one looks, bit by bit as if it had not been interrupted."""
-    model, optimizer = _made(subject)
+    # Not in float64, to which PyTorch turns what an optimizer keeps in float32 when it loads it.
+    model, optimizer = _made(subject, torch.float32)
     for _ in range(3):
         _step(model, optimizer)
     saved = io.BytesIO()
     torch.save([model.state_dict(), optimizer.state_dict()], saved)
     saved.seek(0)
-    twin, resumed = _made(subject)
+    twin, resumed = _made(subject, torch.float32)
     weights, state = torch.load(saved, weights_only=True)
     twin.load_state_dict(weights)
     resumed.load_state_dict(state)
@@ -139,18 +140,17 @@ class _Convex(nn.Module):
         self.gain = nn.Parameter(torch.zeros(()))
         self.frozen = nn.Parameter(torch.ones(3), requires_grad=False)
         self.idle = nn.Parameter(torch.ones(3, 3))
-        self.double()
 
     def loss(self) -> Tensor:
         """Mean squared error [] on a few points."""
-        x = torch.linspace(-1, 1, 32, dtype=torch.float64).view(8, 4).sin()
+        x = torch.linspace(-1, 1, 32, dtype=self.gain.dtype).view(8, 4).sin()
         wanted = x.cumsum(dim=1)[:, :3] * 3 + self.frozen
         return (self.same(x) + self.gain - wanted).square().mean()
 
 
-def _made(subject: Component) -> tuple[_Convex, Any]:
+def _made(subject: Component, dtype: torch.dtype = torch.float64) -> tuple[_Convex, Any]:
     with seeded(0):
-        model = _Convex()
+        model = _Convex().to(dtype)
         return model, OPTIMIZER.create(subject.config, model)
 
 

@@ -134,10 +134,7 @@ def every_target_is_evaluated_once(subject: Component) -> None:
     seen = {}
     for size in (BatchSize(sequences=1), BatchSize(sequences=3), BatchSize(tokens=5 * LENGTH)):
         objective = setup.task.objective(max_seq_len=LENGTH, batch=size)
-        batches = setup.eval_batches(size)
-        if not all(hasattr(batch, "targets_BT") for batch in batches):
-            raise NotApplicable("its batches have no targets_BT")
-        targets = [target for batch in batches for target in batch.targets_BT[batch.targets_BT != IGNORE].tolist()]
+        targets = [target for batch in setup.eval_batches(size) for target in _targets(batch)]
         seen.setdefault(objective, {})[str(size)] = sorted(targets)
     for by_size in seen.values():
         first = next(iter(by_size.values()))
@@ -205,6 +202,15 @@ def a_loss_has_the_models_auxiliary_losses(subject: Component) -> None:
             _require(float(own), float(value), f"the auxiliary loss {name}", "what the model returned")
     extra = sum(float(value) * weight for value, weight in loss.auxiliary.values()) * int(loss.count)
     _require(float(loss.total()), float(loss.sum) + extra, "the total", "objective and weighted auxiliary losses")
+
+
+def _targets(batch: Any) -> list[int]:
+    """The tokens to predict, or the numbers of the examples where there are none."""
+    if hasattr(batch, "targets_BT"):
+        return batch.targets_BT[batch.targets_BT != IGNORE].tolist()
+    if hasattr(batch, "examples_B"):
+        return batch.examples_B.tolist()
+    raise NotApplicable("its batches have neither targets_BT nor examples_B")
 
 
 def _all_same(batches: Sequence[Any], others: Sequence[Any]) -> bool:
