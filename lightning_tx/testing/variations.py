@@ -39,8 +39,8 @@ def variations(group: str, config: Config, names: Sequence[str] = ()) -> dict[st
     return found
 
 
-def each_changed(group: str, config: Config, values: int = 8) -> list[Config]:
-    """The config, and for each option the config with another value of it, up to so many times."""
+def each_changed(group: str, config: Config, values: int | None = None) -> list[Config]:
+    """The config, and for each option the config with another value of it, for so many values or all that are known."""
     others = variations(group, config)
     return [config, *({**config, name: value} for name, known in others.items() for value in known[:values])]
 

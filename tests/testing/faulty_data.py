@@ -14,15 +14,16 @@ from lightning_tx.data.text_file import TextFile
 from lightning_tx.tokenizer.base import Tokenizer, TokenizerTrainer
 from lightning_tx.tokenizer.byte import Byte
 from lightning_tx.tokenizer.character import Character
-from tests.testing.planted import Fault
-from tests.testing.unrepeatable import (
+from tests.testing.imported_elsewhere import (
     FailsElsewhere,
+    Lowers,
     Numbers,
     OrdersByChance,
     SplitsASet,
     SplitsByChance,
     TakesASetAsItLies,
 )
+from tests.testing.planted import Fault
 
 
 class SortsWhatItCaches(Numbers):
@@ -113,17 +114,6 @@ class AddsASpaceEachTime(Byte):
     def build(self, texts: Iterable[str]) -> Backend:
         backend = super().build(texts)
         backend.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("a", "aa")])
-        return backend
-
-
-class Lowers(Byte):
-    """Sound: it says that text does not come back as it was."""
-
-    lossless = False
-
-    def build(self, texts: Iterable[str]) -> Backend:
-        backend = super().build(texts)
-        backend.normalizer = normalizers.Lowercase()
         return backend
 
 

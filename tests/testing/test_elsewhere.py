@@ -8,8 +8,8 @@ from lightning_tx.runs import plugin_files
 from lightning_tx.testing.component import Component
 from lightning_tx.testing.elsewhere import digests_elsewhere
 from lightning_tx.testing.results import NotApplicable
+from tests.testing.imported_elsewhere import Numbers
 from tests.testing.planted import planted, property_named
-from tests.testing.unrepeatable import Numbers
 
 PLUGIN = '''
 from pathlib import Path

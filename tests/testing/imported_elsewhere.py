@@ -1,4 +1,4 @@
-"""Data and tokenizers that are others in another process, which imports this file: it loads little."""
+"""Data and tokenizers of which another process is asked, which imports this file: it loads little."""
 
 import os
 import random
@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import Tokenizer as Backend
+from tokenizers import normalizers
 
 from lightning_tx.data.base import Data, Splits
+from lightning_tx.tokenizer.byte import Byte
 from lightning_tx.tokenizer.character import Character
 
 
@@ -36,6 +38,17 @@ class FailsElsewhere(Numbers):
         if "PYTHONHASHSEED" in os.environ:
             raise OSError("no such device")
         return super().split(texts)
+
+
+class Lowers(Byte):
+    """Sound: it says that text does not come back as it was."""
+
+    lossless = False
+
+    def build(self, texts: Iterable[str]) -> Backend:
+        backend = super().build(texts)
+        backend.normalizer = normalizers.Lowercase()
+        return backend
 
 
 class OrdersByChance(Character):
