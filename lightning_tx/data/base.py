@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from lightning_tx.core.group import Group
 from lightning_tx.data.storage import digest_of, digest_of_texts
@@ -64,6 +64,19 @@ class Data(ABC, Generic[Example]):
 
     def place(self) -> Path | None:
         """The file or folder that the data are read from, for the record; None where there is none."""
+        return None
+
+    @classmethod
+    def example(cls, folder: Path, edition: int) -> dict[str, Any] | None:
+        """Write a small example of the files that are read, so that the conformance suite can look at what comes of it.
+
+        Args:
+            folder: to write to; it may hold what was written for another edition, whose files are replaced.
+            edition: 0 or 1, of which some document to train on is another.
+
+        Returns:
+            The options that point at the example; None where no files are read, or those that are lie elsewhere.
+        """
         return None
 
     def clean(self, text: str) -> str:

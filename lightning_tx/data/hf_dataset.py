@@ -13,7 +13,7 @@ from pydantic import Field
 
 from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.data.base import DATA
-from lightning_tx.data.parallel_text import Pair, PairSource, ParallelText, ParallelTextOptions
+from lightning_tx.data.parallel_text import Pair, PairSource, ParallelText, ParallelTextOptions, examples
 
 if TYPE_CHECKING:
     import pyarrow
@@ -81,6 +81,16 @@ class HfDataset(ParallelText):
         self.languages = (source, target)
         self.column = column
         self.splits = {"train": train, "validation": validation} | ({"test": test} if test is not None else {})
+
+    @classmethod
+    def example(cls, folder: Path, edition: int) -> dict[str, Any]:
+        """A folder of json files, a column for each language."""
+        for split, pairs in examples(edition).items():
+            rows = [json.dumps({"de": source, "en": target}) for source, target in pairs]
+            (folder / f"{split}.jsonl").write_text("\n".join(rows), encoding="utf-8")
+        names = {split: split for split in ("train", "validation", "test")}
+        elsewhere = dict.fromkeys(("config", "revision", "data_dir", "column"))
+        return {"path": str(folder), "source": "de", "target": "en", **names, **elsewhere}
 
     def problems(self) -> list[str]:
         """The library is missing, or a local folder is, or the splits saved in it; the hub is not asked."""

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from lightning_tx.core.errors import ConfigError, choices
 from lightning_tx.data.base import DATA
-from lightning_tx.data.parallel_text import Pair, PairSource, ParallelText, ParallelTextOptions
+from lightning_tx.data.parallel_text import Pair, PairSource, ParallelText, ParallelTextOptions, examples
 
 #: Larger files are read through only when the data is loaded, not for every run of a sweep before it starts.
 _CHECKED_EARLY_BYTES = 64 << 20
@@ -58,6 +58,15 @@ class ParallelFiles(ParallelText):
     def place(self) -> Path:
         """The path that was named."""
         return self.path
+
+    @classmethod
+    def example(cls, folder: Path, edition: int) -> dict[str, Any]:
+        """Two files a split."""
+        for split, pairs in examples(edition).items():
+            for suffix, texts in zip(("de", "en"), zip(*pairs, strict=True), strict=True):
+                (folder / f"{split}.{suffix}").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+        names = {split: split for split in ("train", "validation", "test")}
+        return {"path": str(folder), "source": "de", "target": "en", **names}
 
     def problems(self) -> list[str]:
         """Files that are missing; in those that are not too large, lines that are malformed or have no counterpart."""

@@ -3,7 +3,7 @@
 import codecs
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -51,6 +51,14 @@ class TextFile(Data[str]):
     def place(self) -> Path:
         """The path that was named."""
         return self.path
+
+    @classmethod
+    def example(cls, folder: Path, edition: int) -> dict[str, Any]:
+        """A file of a few hundred lines."""
+        file = folder / "numbers.txt"
+        lines = [f"{edition + 2 * number} comes after {edition + 2 * number - 1}." for number in range(200)]
+        file.write_text("\n".join(lines), encoding="utf-8")
+        return {"path": str(file)}
 
     def problems(self) -> list[str]:
         """A path that is missing or holds no text, files that are empty or binary, fractions that leave nothing."""

@@ -39,6 +39,12 @@ def variations(group: str, config: Config, names: Sequence[str] = ()) -> dict[st
     return found
 
 
+def each_changed(group: str, config: Config, values: int | None = None) -> list[Config]:
+    """The config, and for each option the config with another value of it, for so many values or all that are known."""
+    others = variations(group, config)
+    return [config, *({**config, name: value} for name, known in others.items() for value in known[:values])]
+
+
 def varied(group: str, config: Config, generator: random.Random, *, numbers: bool) -> Config:
     """A config in which about every second option has another value; probabilities of noise stay.
 

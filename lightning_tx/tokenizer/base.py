@@ -100,9 +100,12 @@ class TokenizerTrainer(ABC):
 
     Attributes:
         of_base: whether it stands for whatever the run to start from has.
+        lossless: whether text without unknown tokens comes back from its ids exactly; one that changes case or white
+            space says False.
     """
 
     of_base: ClassVar[bool] = False
+    lossless: ClassVar[bool] = True
     #: In the order of their ids from 0 on.
     special_tokens: tuple[str, ...] = SPECIAL_TOKENS
 

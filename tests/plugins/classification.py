@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_tx import register
+from lightning_tx.core.context import Output
 from lightning_tx.core.errors import ConfigError, choices
 from lightning_tx.core.group import Choice
 from lightning_tx.core.measure import TEXT, Measure
@@ -86,8 +87,8 @@ class Classification(Task):
         return PaddedBatches(*own, max_seq_len=max_seq_len, batch=batch, shuffle=False)
 
     def loss(self, model: Body, batch: TextBatch) -> Loss:
-        logits_BC, total = _scored(model, batch)
-        return Loss(total, torch.tensor(len(logits_BC), device=logits_BC.device))
+        output, logits_BC, total = _scored(model, batch)
+        return Loss(total, torch.tensor(len(logits_BC), device=logits_BC.device), output.losses, output.stats)
 
     def evaluator(self, corpus: Labelled, split: SplitName) -> Evaluator:
         return Accuracy()
@@ -107,7 +108,7 @@ class Accuracy(Evaluator):
             self.add_state(name, torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, model: Body, batch: TextBatch) -> None:
-        logits_BC, nats = _scored(model, batch)
+        _, logits_BC, nats = _scored(model, batch)
         self.nats += nats
         self.right += (logits_BC.argmax(dim=-1) == batch.labels_B).sum()
         self.targets += len(logits_BC)
@@ -117,11 +118,12 @@ class Accuracy(Evaluator):
         return {"loss": float(self.nats) / targets, "accuracy": int(self.right) / targets}
 
 
-def _scored(model: Body, batch: TextBatch) -> tuple[Tensor, Tensor]:
-    """Scores [B, C], and the cross-entropy of the labels, summed."""
+def _scored(model: Body, batch: TextBatch) -> tuple[Output, Tensor, Tensor]:
+    """What the model returns, scores [B, C], and the cross-entropy of the labels, summed."""
     head, labels = cast(Classifier, model.head), cast(Tensor, batch.labels_B)
-    logits_BC = head.logits(model(batch.tokens_BT, token_mask_BT=batch.token_mask_BT).x, batch.token_mask_BT)
-    return logits_BC, head.cross_entropy(logits_BC, labels)
+    output = model(batch.tokens_BT, token_mask_BT=batch.token_mask_BT)
+    logits_BC = head.logits(output.x, batch.token_mask_BT)
+    return output, logits_BC, head.cross_entropy(logits_BC, labels)
 
 
 def _names(splits: Splits[tuple[str, str]]) -> list[str]:

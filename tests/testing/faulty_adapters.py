@@ -1,19 +1,12 @@
-"""Adapters, and what stands outside of models, with one fault each."""
-
-from collections.abc import Iterable
+"""Adapters with one fault each, and a model that cannot be built at its own size."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_tx.components.adapter.base import Adapter
-from lightning_tx.core.errors import ConfigError
-from lightning_tx.core.measure import Measure
 from lightning_tx.core.schemes import Normal
 from lightning_tx.model.single_stack import SingleStack
-from lightning_tx.schedule.base import Schedule
-from lightning_tx.task.causal_lm import CausalLM
-from lightning_tx.tokenizer.base import TokenizerTrainer
 from tests.testing.planted import Fault
 
 
@@ -103,50 +96,6 @@ class WithARandomBuffer(LowRank):
         return updated
 
 
-class StartsWithoutARate(Schedule):
-    """Divides by the steps of a warm-up that it does not have."""
-
-    def __init__(self, lr: float | None, max_steps: int, d_model: int) -> None:
-        if lr is None:
-            raise ConfigError("optimizer.lr: null")
-        super().__init__(lr, max_steps, d_model)
-
-    def __call__(self, step: int) -> float:
-        return self.lr * (self.max_steps - step) / self.max_steps
-
-
-class LosesSpaces(TokenizerTrainer):
-    """A tokenizer of words that forgets what stood between them."""
-
-    def train(self, texts: Iterable[str]) -> "LosesSpaces":
-        self.words = sorted({word for text in texts for word in text.split()})
-        self.vocab_size = len(self.words) + 4
-        self.pad_id, self.bos_id, self.eos_id, self.unk_id = range(4)
-        return self
-
-    def encode(self, text: str) -> list[int]:
-        return [self.words.index(word) + 4 for word in text.split()]
-
-    def decode(self, ids: list[int]) -> str:
-        return "".join(self.words[each - 4] for each in ids)
-
-
-class ForgetsMomentum(torch.optim.SGD):
-    """Its state is not saved."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model.parameters(), lr=0.1, momentum=0.9)
-
-    def load_state_dict(self, state_dict: dict) -> None:
-        pass
-
-
-class WithoutDirection(CausalLM):
-    """A task whose measure does not say whether less of it is better."""
-
-    measures = {"loss": Measure("down")}  # pyright: ignore[reportArgumentType]
-
-
 class Fixed(SingleStack):
     """A decoder that cannot be built beyond 16 dimensions."""
 
@@ -166,9 +115,5 @@ FAULTS = [
     Fault("adapter_alone_is_trained", "adapter", TrainsItsBase, says="token_embedding.weight"),
     Fault("adapter_alone_is_trained", "adapter", SavesHalf, says="not saved"),
     Fault("adapter_state_is_enough", "adapter", WithARandomBuffer),
-    Fault("learning_rates_are_finite", "schedule", StartsWithoutARate, says="step 2"),
-    Fault("texts_come_back", "tokenizer", LosesSpaces),
-    Fault("optimizer_steps_and_resumes", "optimizer", ForgetsMomentum),
-    Fault("task_says_what_is_better", "task", WithoutDirection, says="down"),
 ]
 HONEST = [("adapter", LowRank)]

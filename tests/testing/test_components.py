@@ -2,9 +2,12 @@
 
 import pytest
 
+from lightning_tx.data.base import DATA
 from lightning_tx.testing.combinations import Combinations
+from lightning_tx.testing.component import Component
 from lightning_tx.testing.subject import Subject
 from lightning_tx.testing.suite import cases, check_combination, combined_subjects, default_choices, failures
+from tests.testing.planted import property_named
 
 CHOICES = [(group, name, config) for group, names in default_choices().items() for name, config in names.items()]
 #: Options that make another computation of a component than its defaults do, and that no yaml sets.
@@ -20,6 +23,8 @@ OPTIONS = [
     ("adapter", "bottleneck", {"norms": True}),
 ]
 CHOICES += [(group, name, {"name": name, **options}) for group, name, options in OPTIONS]
+#: Data that read files have no defaults, and are checked on an example of them.
+CHOICES += [("data", name, {"name": name}) for name in DATA.names() if name not in default_choices(["data"])["data"]]
 #: ``ltx check`` leaves out nothing; here what takes long, and the third topology where it shows nothing new.
 DEAR = "makes_tensors_on_the_device_of_its_inputs"
 WITH_A_SOURCE = ("positions", "attention", "block", "model")
@@ -40,6 +45,13 @@ def test_a_component_conforms(group: str, name: str, config: dict) -> None:
     ]
     assert "\n".join(map(str, failures(results))) == ""
     assert any(result.status == "passed" for result in results)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DATA.names())
+def test_data_are_the_same_in_another_process(name: str) -> None:
+    result = property_named("splits_stay").run(Component("data", name, {"name": name}))
+    assert (result.failure, result.status) == (None, "passed")
 
 
 @pytest.mark.slow

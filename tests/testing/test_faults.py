@@ -16,10 +16,13 @@ from tests.testing import (
     faulty_attention,
     faulty_blocks,
     faulty_calls,
+    faulty_data,
+    faulty_decoding,
     faulty_layers,
     faulty_options,
-    faulty_outside,
     faulty_routers,
+    faulty_steps,
+    faulty_tasks,
 )
 from tests.testing.planted import NAME, Fault, check, planted, property_named
 
@@ -31,7 +34,10 @@ FILES = (
     faulty_adapters,
     faulty_calls,
     faulty_options,
-    faulty_outside,
+    faulty_data,
+    faulty_tasks,
+    faulty_steps,
+    faulty_decoding,
 )
 FAULTS = [fault for file in FILES for fault in file.FAULTS]
 HONEST = [
@@ -41,6 +47,7 @@ HONEST = [
     *faulty_adapters.HONEST,
     *faulty_calls.HONEST,
 ]
+OUTSIDE = [*faulty_data.HONEST, *faulty_steps.HONEST, *faulty_decoding.HONEST]
 #: Properties of faults that stand in tests of their own.
 ELSEWHERE = {"builds_at_its_own_size", "sparse_is_dense"}
 
@@ -59,6 +66,14 @@ def test_what_the_faults_were_planted_in_is_sound(group: str, component: type) -
         results = [each.run(subject) for each, subject in cases(group, NAME, config) if each.name not in not_asked]
     assert [str(failure) for failure in failures(results)] == []
     assert sum(result.status == "passed" for result in results) > 50
+
+
+@pytest.mark.parametrize(("group", "component"), OUTSIDE, ids=lambda part: getattr(part, "__name__", str(part)))
+def test_what_stands_outside_of_models_is_sound_without_its_fault(group: str, component: type) -> None:
+    with planted(group, component) as config:
+        results = [each.run(subject) for each, subject in cases(group, NAME, config) if each.name != "describes_itself"]
+    assert [str(failure) for failure in failures(results)] == []
+    assert sum(result.status == "passed" for result in results) > 4
 
 
 def test_every_property_has_a_fault() -> None:

@@ -19,8 +19,11 @@ from lightning_tx.testing.properties import (  # noqa: F401, I001
     layers,
     adapters,
     components,
-    training,
-    texts,
+    data,
+    tokenizers,
     tasks,
+    optimizers,
+    schedules,
+    decoding,
 )
 from lightning_tx.testing.property import PROPERTIES as PROPERTIES
