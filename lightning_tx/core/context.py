@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -45,6 +46,9 @@ class Context:
         bias: what the positions add to the attention scores.
         bias_is_relative: whether an entry of the bias depends on the difference of its two positions alone.
         token_mask_BT: True at real tokens among the queries; None where there is no padding.
+        token_ids_BT: the ids of the tokens, with a cache of the new ones, with several processes of the own ones; None
+            where the stack reads something else than tokens. What stands at padding is any id.
+        carried: what sublayers of earlier layers of the stack left in this pass (:attr:`Output.carried`), by name.
         cache: what was kept of earlier tokens; None outside of decoding.
         memory: the encoder's output; None without an encoder.
         prefix: keys [B or 1, G, P, K] and values [B or 1, G, P, K] that every query of the layer sees besides its own
@@ -58,6 +62,8 @@ class Context:
     bias: BiasFunction
     bias_is_relative: bool = True
     token_mask_BT: Tensor | None = None
+    token_ids_BT: Tensor | None = None
+    carried: Mapping[str, Tensor] = field(default_factory=dict)
     cache: Cache | None = None
     memory: Memory | None = None
     prefix: tuple[Tensor, Tensor] | None = None
@@ -165,21 +171,26 @@ class Output:
         x: the states, [B, T, D].
         losses: auxiliary losses by name, each as (mean per real token, weight); the objective adds value · weight.
         stats: what is worth watching, by name; never part of the loss.
+        carried: what a sublayer leaves to later layers of its stack in the same pass, by name, gradients included; a
+            later layer's takes the place of an earlier one's. It ends with the stack.
     """
 
     x: Tensor
     losses: dict[str, tuple[Tensor, float]] = field(default_factory=dict)
     stats: dict[str, Mean] = field(default_factory=dict)
+    carried: dict[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
     def gather(x: Tensor, parts: Iterable["Output"]) -> "Output":
-        """States ``x`` with the losses and stats of all parts; the names of the parts must differ."""
+        """States ``x`` with the losses and stats of all parts, the names of which must differ, and what they carry."""
         losses: dict[str, tuple[Tensor, float]] = {}
         stats: dict[str, Mean] = {}
+        carried: dict[str, Tensor] = {}
         for part in parts:
             losses.update(part.losses)
             stats.update(part.stats)
-        return Output(x, losses, stats)
+            carried.update(part.carried)
+        return Output(x, losses, stats, carried)
 
 
 @dataclass(frozen=True)
@@ -202,9 +213,15 @@ class Sublayer(nn.Module):
 
     Attributes:
         kv_shape: of an attention; None for what is none.
+        carries: the sizes of what it leaves to later layers in :attr:`Output.carried`, by name; whatever two layers
+            must agree on, as heads and their width.
+        needs: the sizes of what it reads of :attr:`Context.carried`, by name. A model in which the layer before that
+            carries a name last does not carry it in these sizes, or none does, is refused before it trains.
     """
 
     kv_shape: KeyValueShape | None = None
+    carries: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    needs: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
     def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
         """Map the states [B, T, D] to the branch's contribution [B, T, D]."""

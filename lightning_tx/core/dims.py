@@ -90,6 +90,7 @@ class Site:
         pattern: who may look at whom, in self-attention; None where everything is allowed.
         make_linear: builds a feed-forward's projection, called as ``nn.Linear`` is: one for all tokens, or one for each
             group of them where the feed-forward is a set of experts.
+        vocab_size: how many token ids there are in the stack; None where it reads something else than tokens.
     """
 
     stack: Stack
@@ -100,6 +101,7 @@ class Site:
     make_norm: Callable[[int], nn.Module]
     pattern: Pattern | None = None
     make_linear: Callable[..., nn.Module] = nn.Linear
+    vocab_size: int | None = None
 
     @property
     def is_cross(self) -> bool:

@@ -1,4 +1,4 @@
-"""Dropout whose random numbers do not cost more than the layer it follows."""
+"""Dropout whose random numbers do not cost more than the layer it follows, and dropout of whole rows."""
 
 import math
 from typing import Any
@@ -36,6 +36,29 @@ class Dropout(nn.Module):
         dropped = min(max(round(self.p * _LEVELS), 1), _LEVELS - 1)
         kept = _random_bytes(x.shape) >= dropped
         return _Masked.apply(x, kept, _LEVELS / (_LEVELS - dropped))
+
+    def extra_repr(self) -> str:
+        """Shown by ``print(model)``."""
+        return f"p={self.p}"
+
+
+class RowDropout(nn.Module):
+    """Zeroes whole rows of a batch with probability ``p`` in training and scales the others so that their mean stays.
+
+    Args:
+        p: probability of zeroing a row.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape as ``x``, [B, ...]."""
+        if not self.training or self.p == 0.0:
+            return x
+        kept = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device) >= self.p
+        return x * kept.to(x.dtype) / (1 - self.p)
 
     def extra_repr(self) -> str:
         """Shown by ``print(model)``."""

@@ -36,6 +36,7 @@ class Override:
         choices: by group.
         stack: in which stack; None for any.
         layers: an index, a list of indices, or a slice such as ``"1::2"``; None for all, and what a stack has once.
+            Positions for some layers turn queries and keys and add to scores there, and add nothing to the embedding.
         site: at which sublayer; None for any.
     """
 

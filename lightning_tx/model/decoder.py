@@ -28,7 +28,7 @@ class Decoder(SingleStack):
 
     def room(self, inputs: Sequence[Sequence[int]]) -> list[int] | None:
         """What the positions leave after the prompt; the last new token needs none, as nothing follows it."""
-        limit = self.stack.positions.max_positions
+        limit = self.stack.max_positions
         check_lengths(inputs, limit, "prompt")
         return None if limit is None else [limit + 1 - max(len(row), 1) for row in inputs]
 

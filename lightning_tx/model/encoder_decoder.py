@@ -69,6 +69,8 @@ class EncoderDecoder(Transformer):
             causal=False,
             depth=num_encoder_layers,
             embedding_norm=embedding_norm,
+            vocab_size=self.source_embedding.num_embeddings,
+            share_layers=chosen["share_layers"],
         )
         self.decoder = LayerStack(
             parts,
@@ -78,6 +80,8 @@ class EncoderDecoder(Transformer):
             causal=True,
             depth=num_decoder_layers,
             embedding_norm=embedding_norm,
+            vocab_size=self.token_embedding.num_embeddings,
+            share_layers=chosen["share_layers"],
         )
         if parts.prefixes["decoder"]:
             raise ConfigError(
@@ -94,7 +98,7 @@ class EncoderDecoder(Transformer):
     def encode(self, source_BS: Tensor, token_mask_BS: Tensor | None = None) -> tuple[Memory, Output]:
         """Source ids [B, S] to what the decoder reads; the output carries the encoder's losses and stats."""
         embedded = self.source_embedding(source_BS) * self.embedding_scale
-        output = self.encoder(embedded, token_mask_BT=token_mask_BS)
+        output = self.encoder(embedded, token_mask_BT=token_mask_BS, token_ids_BT=source_BS)
         return Memory(output.x, token_mask_BS), output
 
     def decode(
@@ -108,7 +112,12 @@ class EncoderDecoder(Transformer):
     ) -> Output:
         """Target ids [B, T] and the encoded source to states [B, T, D]; see :class:`LayerStack` for the rest."""
         return self.decoder(
-            self.embed(tokens_BT), token_mask_BT=token_mask_BT, padding_last=padding_last, cache=cache, memory=memory
+            self.embed(tokens_BT),
+            token_mask_BT=token_mask_BT,
+            token_ids_BT=tokens_BT,
+            padding_last=padding_last,
+            cache=cache,
+            memory=memory,
         )
 
     def forward(
@@ -137,8 +146,8 @@ class EncoderDecoder(Transformer):
 
     def room(self, inputs: Sequence[Sequence[int]]) -> list[int] | None:
         """As many tokens as the decoder has positions: ``<bos>`` takes the first and the last token needs none."""
-        check_lengths(inputs, self.encoder.positions.max_positions, "source")
-        limit = self.decoder.positions.max_positions
+        check_lengths(inputs, self.encoder.max_positions, "source")
+        limit = self.decoder.max_positions
         return None if limit is None else [limit] * len(inputs)
 
     def advance(

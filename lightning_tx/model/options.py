@@ -27,6 +27,9 @@ class ModelOptions(TypedDict, total=False):
         embedding_norm: whether the embedded tokens, positions added, pass a norm before the first layer, as in BERT.
         embedding_std: the embedding's standard deviation at the start; null for ``d_model^-0.5``.
         linear_std: that of linear layers; null for ``1 / sqrt(inputs)``.
+        share_layers: how many layers of a stack have parameters of their own; the others repeat them in turn, layer i
+            those of layer i modulo this number, which divides the depth. 1 for one that all share, as in ALBERT; null
+            for all their own. State that no gradient moves stays each layer's own, and so does its place in the cache.
         overrides: other components for some layers or sites.
     """
 
@@ -45,4 +48,5 @@ class ModelOptions(TypedDict, total=False):
     embedding_norm: Annotated[bool, Field(default=False)]
     embedding_std: Annotated[_Positive | None, Field(default=None)]
     linear_std: Annotated[_Positive | None, Field(default=None)]
+    share_layers: Annotated[_Size | None, Field(default=None)]
     overrides: Annotated[list[dict[str, Any]], Field(default=[])]

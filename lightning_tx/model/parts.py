@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from lightning_tx.core.errors import ConfigError, naming
 from lightning_tx.core.group import Choice
 from lightning_tx.kernels.pattern import Pattern
 from lightning_tx.model.config import ModelConfig
+from lightning_tx.model.layers import share
 
 #: As many positions of a pattern are looked at when it is built.
 LONG_ENOUGH = 256
@@ -49,25 +50,54 @@ class Parts:
         self._read: set[tuple[str, Origin]] = set()
         self._sizes: set[str] = set()
         self._gave_sizes = False
-        #: For each stack: where its positions come from and which sizes they read, which counts if they are read.
-        self._positions: dict[Stack, tuple[Origin, set[str]]] = {}
+        self._positions: dict[tuple[Stack, Origin], _StackPositions] = {}
+        #: Where the positions of each layer come from, and of what a stack has once.
+        self._placed: dict[tuple[Stack, int | None], Origin] = {}
 
-    def positions(self, dims: Dims, stack: Stack, *, causal: bool, depth: int) -> Positions:
-        """The positions of a stack."""
-        site = Site(
-            stack=stack, role="positions", causal=causal, layer=0, depth=depth, make_norm=self.norm_maker(stack, None)
-        )
-        origin, sizes = self._origin("positions", stack, None), set[str]()
-        positions = self._create("positions", origin, dims, site, sizes=sizes)
-        self._positions[stack] = origin, sizes
-        if isinstance(positions, Positions) and type(positions).embed is not Positions.embed:
-            self._read_positions(stack)
-        return positions
+    def positions(self, dims: Dims, stack: Stack, layer: int | None = None, *, causal: bool, depth: int) -> Positions:
+        """The positions of a stack, or of one of its layers: one instance a stack for each choice.
 
-    def block(self, dims: Dims, stack: Stack, layer: int, roles: Sequence[Role], *, causal: bool, depth: int) -> Any:
+        Those of a layer turn its queries and keys and add to its scores; what is added to the embedding is added once,
+        by those of the stack.
+        """
+        origin = self._placed[stack, layer] = self._origin("positions", stack, layer)
+        if (stack, origin) not in self._positions:
+            make_norm = self.norm_maker(stack, None)
+            site = Site(stack=stack, role="positions", causal=causal, layer=0, depth=depth, make_norm=make_norm)
+            sizes = set[str]()
+            made = self._create("positions", origin, dims, site, sizes=sizes)
+            self._positions[stack, origin] = placed = _StackPositions(made, sizes)
+            if placed.embed and layer is None:
+                self._read_positions(stack, None)
+            elif placed.embed:
+                self.problems.append(
+                    f"model.overrides[{origin}].positions: {self._choice('positions', origin).name!r} adds to the "
+                    "embedding, once for all layers of a stack; leave out 'layers'."
+                )
+        return self._positions[stack, origin].positions
+
+    def block(
+        self,
+        dims: Dims,
+        stack: Stack,
+        layer: int,
+        roles: Sequence[Role],
+        *,
+        causal: bool,
+        depth: int,
+        vocab_size: int | None = None,
+    ) -> Any:
         """One layer with the sublayers of the given roles; those whose choice is ``none`` are left out."""
         make_norm = self.norm_maker(stack, layer)
-        site = Site(stack=stack, role="block", causal=causal, layer=layer, depth=depth, make_norm=make_norm)
+        site = Site(
+            stack=stack,
+            role="block",
+            causal=causal,
+            layer=layer,
+            depth=depth,
+            make_norm=make_norm,
+            vocab_size=vocab_size,
+        )
         sublayers: dict[str, Sublayer] = {}
         for role in roles:
             pattern = self._pattern(dims, stack, layer, causal) if role == "self_attention" else None
@@ -80,10 +110,33 @@ class Parts:
             sublayers[role] = sublayer
             if role == "self_attention":
                 self._read.add(("pattern", self._origin("pattern", stack, layer, role)))
-                self._read_positions(stack)
+                self._read_positions(stack, layer)
         origin = self._origin("block", stack, layer)
         self._read.add(("block", origin))
         return self._create("block", origin, dims, site, sublayers, make_norm)
+
+    def share(self, layers: Sequence[nn.Module], stack: Stack, roles: Sequence[Role], number: int) -> None:
+        """Let the layers of a stack repeat the parameters of its first ``number`` ones, in turn.
+
+        Layers that share are made of the same components; patterns and positions, of which a layer has no parameters,
+        may differ.
+        """
+        depth = len(layers)
+        if depth % number:
+            divisors = [n for n in range(1, depth + 1) if depth % n == 0]
+            self.problems.append(
+                f"model.share_layers: {number} does not divide the {depth} layers of the {stack}. "
+                f"Choices: {', '.join(map(str, divisors))}."
+            )
+            return
+        differing = [
+            f"model.overrides: another {group} for layer {layer} of the {stack} than for layer {layer % number}, with "
+            f"which it shares its parameters (model.share_layers: {number})."
+            for layer in range(number, depth)
+            for group in ("attention", "feed_forward", "norm", "block")
+            if self._chosen(group, stack, layer, roles) != self._chosen(group, stack, layer % number, roles)
+        ]
+        self.problems += differing or share(layers, number)
 
     def norm_maker(self, stack: Stack, layer: int | None) -> Any:
         """A function from a width to the norm of a layer, or of the stack's end for ``layer=None``."""
@@ -154,11 +207,16 @@ class Parts:
             )
         return pattern
 
-    def _read_positions(self, stack: Stack) -> None:
-        if stack in self._positions:
-            origin, sizes = self._positions[stack]
+    def _read_positions(self, stack: Stack, layer: int | None) -> None:
+        """Note that a layer's attention, or the embedding for ``layer=None``, reads its positions."""
+        if (stack, None) not in self._placed:
+            return
+        own = self._placed[stack, None]
+        origin = self._placed.get((stack, layer), own)
+        # Another choice for a layer that neither does nor undoes anything there makes no difference.
+        if origin == own or any(self._positions[stack, each].in_attention for each in (own, origin)):
             self._read.add(("positions", origin))
-            self._sizes |= sizes
+            self._sizes |= self._positions[stack, origin].sizes
 
     def _origin(self, group: str, stack: Stack, layer: int | None, role: Role | None = None) -> Origin:
         """Where the choice of a group at one place comes from; ``layer=None`` is what a stack has once."""
@@ -172,6 +230,13 @@ class Parts:
     def _choice(self, group: str, origin: Origin) -> Choice[Any]:
         return self._config.parts[group] if origin is None else self._config.overrides[origin].choices[group]
 
+    def _chosen(self, group: str, stack: Stack, layer: int, roles: Sequence[Role]) -> list[Choice[Any]]:
+        """What is chosen in a layer of a group, at each of its sublayers."""
+        sites: list[Role | None] = [None]
+        if group in ("attention", "feed_forward"):
+            sites = [role for role in roles if (role == "feed_forward") == (group == "feed_forward")]
+        return [self._choice(group, self._origin(group, stack, layer, role)) for role in sites]
+
     def _create(self, group: str, origin: Origin, *given: Any, sizes: set[str] | None = None) -> Any:
         choice = self._choice(group, origin)
         if self._watch and given and isinstance(given[0], Dims):
@@ -182,6 +247,30 @@ class Parts:
         except ConfigError as error:
             self.problems += naming(error.problems, **{group: choice.name})
             return _Failed()
+
+
+@dataclass(frozen=True)
+class _StackPositions:
+    """Positions of a stack, and the sizes they read, which count if they are read."""
+
+    positions: Any
+    sizes: set[str]
+
+    @property
+    def embed(self) -> bool:
+        """Whether they add to the embedding."""
+        return self._overrides("embed")
+
+    @property
+    def in_attention(self) -> bool:
+        """Whether they do something in an attention."""
+        return self._overrides("rotate", "rotation", "bias")
+
+    def _overrides(self, *hooks: str) -> bool:
+        kind = type(self.positions)
+        return issubclass(kind, Positions) and any(
+            getattr(kind, hook) is not getattr(Positions, hook) for hook in hooks
+        )
 
 
 class _Failed(Sublayer):

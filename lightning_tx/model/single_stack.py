@@ -52,6 +52,8 @@ class SingleStack(Transformer):
             causal=self.causal,
             depth=num_layers,
             embedding_norm=chosen["embedding_norm"],
+            vocab_size=self.token_embedding.num_embeddings,
+            share_layers=chosen["share_layers"],
         )
         self.seen_ahead = parts.prefixes[self.name]
 
@@ -76,6 +78,7 @@ class SingleStack(Transformer):
             positions_BT=positions_BT,
             documents_BT=documents_BT,
             token_mask_BT=token_mask_BT,
+            token_ids_BT=tokens_BT,
             cache=cache,
             group=group,
         )

@@ -110,15 +110,24 @@ def fill(model: nn.Module, weights: Weights, *, may_lack: Collection[str] = ()) 
         may_lack: names that stay as they are where the weights do not have them, such as those of a new adapter.
 
     Raises:
-        ConfigError: they differ in a name or a shape.
+        ConfigError: they differ in a name or a shape, or hold two values of what the model has once.
     """
     own, tensors = model.state_dict(), weights.tensors
     wrong = {name for name, value in tensors.items() if name not in own or own[name].shape != value.shape}
-    wrong |= set(own) - set(tensors) - _shared_names(model) - set(may_lack)
+    shared = _first_names(model)
+    wrong |= set(own) - set(tensors) - set(shared) - set(may_lack)
+    wrong |= {name for name, first in shared.items() if _differ(tensors.get(name), tensors.get(first))}
     if wrong:
         names = ", ".join(sorted(wrong)[:3])
         raise ConfigError(f"{weights.source} holds the weights of another model: they differ in {names}.")
     model.load_state_dict(tensors, strict=False)
+
+
+def _differ(first: Tensor | None, second: Tensor | None) -> bool:
+    """Whether there are two tensors and they are not the same, as far as can be seen."""
+    if first is None or second is None or first is second or first.is_meta or second.is_meta:
+        return False
+    return not torch.equal(first, second)
 
 
 def load_body(model: Body, weights: Weights, *, may_lack: Collection[str] = ()) -> bool:
@@ -175,5 +184,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _shared_names(model: nn.Module) -> set[str]:
     """The further names of parameters that have several."""
-    kept = {name for name, _ in model.named_parameters()}
-    return {name for name, _ in model.named_parameters(remove_duplicate=False)} - kept
+    return set(_first_names(model))
+
+
+def _first_names(model: nn.Module) -> dict[str, str]:
+    """Of each further name of a parameter the one that it is kept under."""
+    kept = {parameter: name for name, parameter in model.named_parameters()}
+    every = model.named_parameters(remove_duplicate=False)
+    return {name: kept[parameter] for name, parameter in every if kept[parameter] != name}

@@ -20,6 +20,16 @@ def test_compiles_without_graph_breaks(topology: str, padded: bool) -> None:
     torch.testing.assert_close(compiled(*inputs, **masks).x, model(*inputs, **masks).x, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("topology", ["decoder", "encoder", "encoder_decoder"])
+def test_compiles_what_reaches_across_layers(topology: str) -> None:
+    torch._dynamo.reset()
+    sizes = {"overrides": [{"layers": 1, "positions": {"name": "none"}}]}
+    model = small_model(topology, sizes=sizes, block="hyper_connections", attention={"value_residual": True})
+    inputs = [tokens(2, 6, seed=seed) for seed in range(model.num_inputs)]
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(*inputs).x, model(*inputs).x, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("pattern", [{"name": "local", "window": 3}, {"name": "strided", "stride": 4}])
 def test_compiles_without_graph_breaks_where_a_masked_sequence_is_cut_into_chunks(pattern: dict[str, Any]) -> None:
     torch._dynamo.reset()

@@ -92,8 +92,9 @@ def test_a_layer_s_norm_leaves_the_final_one() -> None:
         {"stack": "encoder", **SWIGLU},
         {"site": "cross_attention", **MQA},
         {"site": "self_attention", **SWIGLU},
-        {"layers": 0, "positions": {"name": "none"}},
-        {"layers": 0, **SWIGLU, "positions": {"name": "none"}},
+        {"layers": 7, "positions": {"name": "none"}},
+        {"layers": 0, "site": "self_attention", "positions": {"name": "none"}},
+        {"layers": 0, "site": "feed_forward", **SWIGLU, "positions": {"name": "none"}},
     ],
     ids=str,
 )

@@ -119,7 +119,7 @@ class Attention(Sublayer):
         """Attend from the states [B, T, D] to the source and project back to [B, T, D]."""
         rotate = _unchanged if self.site.is_cross and not self.cross_positions else ctx.rotate
         q_BHTK = self.queries(x_BTD, rotate)
-        k_BGSK, v_BGSK = self._memory(ctx) if self.site.is_cross else self._own(x_BTD, ctx)
+        k_BGSK, v_BGSK, carried = self._memory(ctx) if self.site.is_cross else self.own(x_BTD, ctx)
         dropout = self.dropout if self.training else 0.0
         out_BHTK = ctx.attend(
             self.site,
@@ -131,12 +131,17 @@ class Attention(Sublayer):
             scores=self.scores(),
             cross_positions=self.cross_positions,
         )
-        return Output(self.o_proj(self.outputs(out_BHTK, x_BTD).transpose(1, 2).flatten(2)))
+        return Output(self.o_proj(self.outputs(out_BHTK, x_BTD).transpose(1, 2).flatten(2)), carried=carried)
 
-    def _own(self, x_BTD: Tensor, ctx: Context) -> tuple[Tensor, Tensor]:
-        return self.expand(ctx.remember(self.site, self.keys_values(x_BTD, ctx.rotate)))
+    def own(self, x_BTD: Tensor, ctx: Context) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Keys and values [B, G, S, K] of self-attention, those of earlier tokens in a cache included.
 
-    def _memory(self, ctx: Context) -> tuple[Tensor, Tensor]:
+        The third is what is left to later layers, nothing unless told otherwise; a component that leaves or reads
+        something there says so in ``carries`` and ``needs``.
+        """
+        return *self.expand(ctx.remember(self.site, self.keys_values(x_BTD, ctx.rotate))), {}
+
+    def _memory(self, ctx: Context) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         assert ctx.memory is not None
         memory_BSD, rotate = ctx.memory.x_BSD, _unchanged
         if self.cross_positions:
@@ -148,7 +153,7 @@ class Attention(Sublayer):
             return {"k": k, "v": v}
 
         held = project() if ctx.cache is None else ctx.cache.once(self.site.key, project)
-        return held["k"], held["v"]
+        return held["k"], held["v"], {}
 
 
 def split_heads(x: Tensor, num_heads: int) -> Tensor:

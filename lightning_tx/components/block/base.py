@@ -2,16 +2,31 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Container, Iterable, Mapping
-from typing import ClassVar
+from typing import Annotated, ClassVar, TypedDict, Unpack
 
+from pydantic import Field
 from torch import Tensor, nn
 
+from lightning_tx.core.constructor import with_defaults
 from lightning_tx.core.context import Context, Output, Sublayer
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.group import Group
-from lightning_tx.kernels.dropout import Dropout
+from lightning_tx.kernels.dropout import Dropout, RowDropout
 
 Branch = Callable[[Tensor], Tensor]
+
+
+class BlockOptions(TypedDict, total=False):
+    """What any block may do whose layers can be left out.
+
+    Args:
+        stochastic_depth: probability of leaving out a residual branch of the last layer, drawn in training for each
+            row and branch; it grows linearly from the first layer on, ``l / L`` of it in layer l of L. What stays is
+            divided by the probability to stay, so that evaluation has nothing to rescale. Nothing is saved by it: the
+            branch is computed, and its auxiliary losses count. Huang et al. 2016, arXiv:1603.09382, section 3.
+    """
+
+    stochastic_depth: Annotated[float, Field(default=0.0, ge=0, lt=1)]
 
 
 class Block(nn.Module):
@@ -22,23 +37,37 @@ class Block(nn.Module):
     do not run one after the other, and says in :meth:`norm_names` which norms it has; a norm that it never calls is
     not to be there.
 
+    Between the layers run ``num_streams`` residual streams, [B, T, N, D] where they are several: the stack's first
+    block makes them of its states (:meth:`enter`) and the last one makes states of them again (:meth:`leave`).
+
     Attributes:
+        noise_options: options that make training random, and nothing at 0.
         needs_final_norm: whether the stack must normalise what comes out of its last block.
+        num_streams: residual streams between layers (N), in all blocks of a stack alike.
         sublayers: the sublayers by role.
         norms: the norms by name.
         depth: number of layers in the stack.
     """
 
+    noise_options: ClassVar[tuple[str, ...]] = ("stochastic_depth",)
     needs_final_norm: ClassVar[bool]
+    num_streams: int = 1
 
     def __init__(
-        self, dims: Dims, site: Site, sublayers: dict[str, Sublayer], make_norm: Callable[[int], nn.Module]
+        self,
+        dims: Dims,
+        site: Site,
+        sublayers: dict[str, Sublayer],
+        make_norm: Callable[[int], nn.Module],
+        **options: Unpack[BlockOptions],
     ) -> None:
         super().__init__()
         self.depth = site.depth
         self.sublayers = nn.ModuleDict(sublayers)
         self.norms = nn.ModuleDict({name: make_norm(dims.d_model) for name in self.norm_names(list(sublayers))})
         self.dropout = Dropout(dims.dropout)
+        last: float = with_defaults(BlockOptions, options)["stochastic_depth"]
+        self.stochastic_depth = RowDropout(last * (site.layer + 1) / site.depth)
 
     def norm_names(self, roles: list[str]) -> Iterable[str]:
         """The norms of a block with these sublayers: one for each, called like it, unless told otherwise."""
@@ -46,7 +75,10 @@ class Block(nn.Module):
 
     @abstractmethod
     def residual(self, x_BTD: Tensor, role: str, branch: Branch) -> Tensor:
-        """The step of one sublayer: combine the states with ``branch`` (sublayer, then dropout) and its norms."""
+        """The step of one sublayer: combine the states with ``branch`` and its norms.
+
+        The branch is the sublayer, then :meth:`contribution`.
+        """
 
     def layer(self, x_BTD: Tensor, branches: Mapping[str, Branch]) -> Tensor:
         """The states after all sublayers: their steps, one after the other, unless told otherwise."""
@@ -54,22 +86,34 @@ class Block(nn.Module):
             x_BTD = self.residual(x_BTD, role, branch)
         return x_BTD
 
+    def contribution(self, y_BTD: Tensor, role: str) -> Tensor:
+        """What a sublayer's output passes before it joins the residual stream: dropout, unless told otherwise."""
+        return self.dropout(y_BTD)
+
+    def enter(self, x_BTD: Tensor) -> Tensor:
+        """The residual streams before the first layer: the states, unless told otherwise."""
+        return x_BTD
+
+    def leave(self, x: Tensor) -> Tensor:
+        """The states [B, T, D] of the residual streams after the last layer; as :meth:`enter`."""
+        return x
+
     def init_gain(self, parameter: str) -> float:
         """Factor on the initial value of a parameter of this block, named as in its state dict."""
         return 1.0
 
     def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
-        """Run every sublayer on the states [B, T, D] and collect losses and stats."""
+        """Run every sublayer on the states, [B, T, D] or as many streams, and collect what else they return."""
         outputs: list[Output] = []
 
-        def run(sublayer: nn.Module) -> Branch:
+        def run(role: str, sublayer: nn.Module) -> Branch:
             def branch(states: Tensor) -> Tensor:
                 outputs.append(sublayer(states, ctx))
-                return self.dropout(outputs[-1].x)
+                return self.stochastic_depth(self.contribution(outputs[-1].x, role))
 
             return branch
 
-        branches = {role: run(sublayer) for role, sublayer in self.sublayers.items()}
+        branches = {role: run(role, sublayer) for role, sublayer in self.sublayers.items()}
         return Output.gather(self.layer(x_BTD, branches), outputs)
 
 

@@ -1,8 +1,9 @@
 from collections.abc import Callable
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from lightning_tx.components.block.base import BLOCK, Block, Branch, is_matrix_of
+from lightning_tx.components.block.base import BLOCK, Block, BlockOptions, Branch, is_matrix_of
 from lightning_tx.core.context import Sublayer
 from lightning_tx.core.dims import Dims, Site
 
@@ -33,9 +34,14 @@ class DeepNorm(Block):
     needs_final_norm = False
 
     def __init__(
-        self, dims: Dims, site: Site, sublayers: dict[str, Sublayer], make_norm: Callable[[int], nn.Module]
+        self,
+        dims: Dims,
+        site: Site,
+        sublayers: dict[str, Sublayer],
+        make_norm: Callable[[int], nn.Module],
+        **options: Unpack[BlockOptions],
     ) -> None:
-        super().__init__(dims, site, sublayers, make_norm)
+        super().__init__(dims, site, sublayers, make_norm, **options)
         self.alpha, self.beta = alpha_beta(dims, site)
 
     def residual(self, x_BTD: Tensor, role: str, branch: Branch) -> Tensor:

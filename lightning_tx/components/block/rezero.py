@@ -1,9 +1,10 @@
 from collections.abc import Callable, Iterable
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from lightning_tx.components.block.base import BLOCK, Block, Branch
+from lightning_tx.components.block.base import BLOCK, Block, BlockOptions, Branch
 from lightning_tx.core.context import Sublayer
 from lightning_tx.core.dims import Dims, Site
 from lightning_tx.core.schemes import Constant, declare
@@ -22,9 +23,14 @@ class ReZero(Block):
     needs_final_norm = False
 
     def __init__(
-        self, dims: Dims, site: Site, sublayers: dict[str, Sublayer], make_norm: Callable[[int], nn.Module]
+        self,
+        dims: Dims,
+        site: Site,
+        sublayers: dict[str, Sublayer],
+        make_norm: Callable[[int], nn.Module],
+        **options: Unpack[BlockOptions],
     ) -> None:
-        super().__init__(dims, site, sublayers, make_norm)
+        super().__init__(dims, site, sublayers, make_norm, **options)
         self.alphas = nn.ParameterDict({role: nn.Parameter(torch.zeros(1)) for role in sublayers})
         declare(self.alphas, **{role: Constant(0.0) for role in sublayers})
 

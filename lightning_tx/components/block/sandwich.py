@@ -21,8 +21,12 @@ class Sandwich(Block):
         return [name for role in roles for name in (role, _after(role))]
 
     def residual(self, x_BTD: Tensor, role: str, branch: Branch) -> Tensor:
-        """``x + norm_after(branch(norm(x)))``."""
-        return x_BTD + self.norms[_after(role)](branch(self.norms[role](x_BTD)))
+        """``x + branch(norm(x))``."""
+        return x_BTD + branch(self.norms[role](x_BTD))
+
+    def contribution(self, y_BTD: Tensor, role: str) -> Tensor:
+        """``norm_after(dropout(y))``."""
+        return self.norms[_after(role)](self.dropout(y_BTD))
 
 
 def _after(role: str) -> str:

@@ -12,6 +12,9 @@ from lightning_tx.core.group import Group
 class Positions(nn.Module):
     """Where the order of tokens enters a model. One instance a stack; every hook is always called.
 
+    Where overrides choose others for some layers, these have one instance a stack as well, whose rotation and bias take
+    the place of the stack's in those layers; what is added to the embedding stays the stack's.
+
     A component overrides the hooks it needs. Positions are integers from 0, [B, T] or [1, T]; they start again at 0
     in every packed document and do not count padding.
 

@@ -131,7 +131,10 @@ def _dense(module: Attention, x_BTD: Tensor, ctx: Context) -> Tensor:
         bias = ctx.bias(own.q_positions[:, :, None], own.k_positions[:, None, :])
         allowed = own.dense()
     q_BHTK = module.queries(x_BTD, turn_queries)
-    k_BGSK, v_BGSK = module.expand(module.keys_values(source, turn_keys))
+    if module.site.is_cross:
+        k_BGSK, v_BGSK = module.expand(module.keys_values(source, turn_keys))
+    else:
+        k_BGSK, v_BGSK, _ = module.own(x_BTD, ctx)
     if q_BHTK.shape[1] % k_BGSK.shape[1]:
         raise Violation(f"{k_BGSK.shape[1]} key heads for {q_BHTK.shape[1]} query heads.")
     num_heads, between = q_BHTK.shape[1], module.scores() or Scores()
