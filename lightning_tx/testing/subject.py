@@ -208,9 +208,17 @@ class Subject:
         return self.pattern(probe, probe) is None and not self.pattern.prefix
 
     @property
-    def tells_order(self) -> bool:
-        """Whether the positions are said to tell the order of tokens."""
-        return POSITIONS.get(self.parts["positions"]["name"]).tells_order
+    def feels_positions(self) -> bool:
+        """Whether the positions are said to tell the order of tokens, and something reads them."""
+        positions = POSITIONS.get(self.parts["positions"]["name"])
+        attends = ATTENTION.get(self.parts["attention"]["name"]).attends
+        return positions.tells_order and (attends or positions.embed is not Positions.embed)
+
+    @cached_property
+    def passes_on(self) -> bool:
+        """Whether tokens see each other in another way than by an attention's keys, which tells their order."""
+        others = (module for module in self.model.modules() if not isinstance(module, Positions))
+        return any(getattr(module, "tells_order", False) for module in others)
 
     @property
     def last_stack(self) -> LayerStack:
