@@ -96,6 +96,7 @@ class Adapters:
             base = exchange(self.model, modules)
             try:
                 self.model.initialise(seed, only=_new_parameters(modules))
+                adapter.start(self.model)
                 names = frozenset(adapter.state_dict(self.model))
             finally:
                 exchange(self.model, base)
@@ -117,11 +118,14 @@ class Adapters:
         self.active, self.merged = name, False
         for path, module in modules.items():
             like = next(self._base[path].parameters())
+            # The base may have moved while the adapter was out of use, and merging freezes.
             for key, parameter in module.named_parameters():
                 if f"{path}.{key}" in own:
-                    # The base may have moved while the adapter was out of use, and merging freezes.
                     parameter.data = parameter.data.to(like)
                     parameter.requires_grad_()
+            for each in module.modules():
+                for key, buffer in each.added_buffers.items() if isinstance(each, Extension) else ():
+                    each.register_buffer(key, buffer.to(like))
 
     def merge(self) -> None:
         """Fold the adapter in use into copies of the weights that it changes; costs their memory.

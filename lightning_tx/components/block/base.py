@@ -54,6 +54,10 @@ class Block(nn.Module):
             x_BTD = self.residual(x_BTD, role, branch)
         return x_BTD
 
+    def inputs(self, x_BTD: Tensor, role: str, ctx: Context) -> Tensor:
+        """What a sublayer reads of the states that its branch is called with: those, unless told otherwise."""
+        return x_BTD
+
     def init_gain(self, parameter: str) -> float:
         """Factor on the initial value of a parameter of this block, named as in its state dict."""
         return 1.0
@@ -62,14 +66,14 @@ class Block(nn.Module):
         """Run every sublayer on the states [B, T, D] and collect losses and stats."""
         outputs: list[Output] = []
 
-        def run(sublayer: nn.Module) -> Branch:
+        def run(role: str, sublayer: nn.Module) -> Branch:
             def branch(states: Tensor) -> Tensor:
-                outputs.append(sublayer(states, ctx))
+                outputs.append(sublayer(self.inputs(states, role, ctx), ctx))
                 return self.dropout(outputs[-1].x)
 
             return branch
 
-        branches = {role: run(sublayer) for role, sublayer in self.sublayers.items()}
+        branches = {role: run(role, sublayer) for role, sublayer in self.sublayers.items()}
         return Output.gather(self.layer(x_BTD, branches), outputs)
 
 
