@@ -261,10 +261,12 @@ class Sublayer(nn.Module):
         attends: of what stands in the place of an attention: whether it reads the pattern and the positions; False
             where it goes through the tokens in order.
         tells_order: whether the order of tokens shows by it, whatever the positions.
+        sees_others: of a feed-forward: whether what it makes of a token depends on others of its document.
     """
 
     attends: ClassVar[bool] = True
     tells_order: ClassVar[bool] = False
+    sees_others: ClassVar[bool] = False
     kv_shape: KeyValueShape | None = None
 
     def forward(self, x_BTD: Tensor, ctx: Context) -> Output:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ class Adapters:
         self._base = exchange(self.model, modules)
         self.active, self.merged = name, False
         for path, module in modules.items():
-            like = next(self._base[path].parameters())
+            like = next(chain(self._base[path].parameters(), self.model.parameters()))
             # The base may have moved while the adapter was out of use, and merging freezes.
             for key, parameter in module.named_parameters():
                 if f"{path}.{key}" in own:

@@ -214,11 +214,19 @@ class Subject:
         attends = ATTENTION.get(self.parts["attention"]["name"]).attends
         return positions.tells_order and (attends or positions.embed is not Positions.embed)
 
-    @cached_property
+    @property
+    def shows_order(self) -> bool:
+        """Whether a part other than the positions says that it tells the order of tokens."""
+        return self._any_says("tells_order")
+
+    @property
     def passes_on(self) -> bool:
-        """Whether tokens see each other in another way than by an attention's keys, which tells their order."""
+        """Whether tokens see each other in another way than by an attention's keys."""
+        return self.shows_order or self._any_says("sees_others")
+
+    def _any_says(self, name: str) -> bool:
         others = (module for module in self.model.modules() if not isinstance(module, Positions))
-        return any(getattr(module, "tells_order", False) for module in others)
+        return any(getattr(module, name, False) for module in others)
 
     @property
     def last_stack(self) -> LayerStack:

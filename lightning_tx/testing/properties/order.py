@@ -50,7 +50,7 @@ def order_shows_by_positions_alone(subject: Subject) -> None:
         raise NotApplicable("tokens do not all see each other")
     order = torch.randperm(subject.ids.shape[1], generator=torch.Generator().manual_seed(0)).to(subject.device)
     found, expected = subject.states(subject.ids[:, order]), subject.states(subject.ids)[:, order]
-    if not subject.feels_positions and not subject.passes_on:
+    if not subject.feels_positions and not subject.shows_order:
         require_close(found, expected, EXACT, "the states of permuted tokens and the permuted states")
     elif gap(found, expected) < FELT:
         raise Violation(
