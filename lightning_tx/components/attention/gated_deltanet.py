@@ -75,7 +75,7 @@ class GatedDeltaNet(Mixer):
         qkv = torch.cat([self.q_proj(x_BTD), self.k_proj(x_BTD), self.v_proj(x_BTD)], dim=-1)
         qkv = F.silu(self.convolution(qkv, ctx))
         q_BHTK, k_BHTK, v_BHTV = (split_heads(each, self.num_heads) for each in qkv.split(self.widths, dim=-1))
-        log_decay_BTH, rate_BTH = self._gates(x_BTD, ctx)
+        log_decay_BTH, rate_BTH = self._gates(x_BTD, ctx.token_mask_BT)
         out_BHTV, state_BHKV = gated_delta_rule(
             _of_length_one(q_BHTK) * q_BHTK.shape[-1] ** -0.5,
             _of_length_one(k_BHTK),
@@ -90,16 +90,12 @@ class GatedDeltaNet(Mixer):
         out_BHTV = self.norm(out_BHTV.to(gate_BHTV.dtype)) * gate_BHTV
         return Output(self.o_proj(out_BHTV.transpose(1, 2).flatten(2)))
 
-    def _gates(self, x_BTD: Tensor, ctx: Context) -> tuple[Tensor, Tensor]:
-        """The logarithm of the decay and the rate of each head, [B, T, H] each; padding has neither."""
+    def _gates(self, x_BTD: Tensor, real_BT: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The logarithm of the decay and the rate of each head, [B, T, H] each; at padding both are 0."""
         dtype = torch.promote_types(x_BTD.dtype, torch.float32)
         steps = F.softplus(self.decay_proj(x_BTD).to(dtype) + self.decay_bias)
         log_decay, rate = -self.decay_log.to(dtype).exp() * steps, self.rate_proj(x_BTD).to(dtype).sigmoid()
-        real = ctx.mask.k_token_mask
-        if real is None:
-            return log_decay, rate
-        real_BT1 = real[:, -x_BTD.shape[1] :, None]
-        return log_decay * real_BT1, rate * real_BT1
+        return (log_decay, rate) if real_BT is None else (log_decay * real_BT[..., None], rate * real_BT[..., None])
 
 
 def _of_length_one(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ class Mixer(Sublayer):
 
     A component writes ``forward``. What it knows of earlier tokens it asks of the context, which keeps it in a cache:
     ``ctx.recent`` for the inputs just before, ``ctx.state`` and ``ctx.keep`` for a state. Documents begin where
-    ``ctx.mask.starts`` says, padding is where ``ctx.mask.k_token_mask`` is False. It tells the order of tokens by
+    ``ctx.mask.starts`` says, padding is where ``ctx.token_mask_BT`` is False. It tells the order of tokens by
     itself, so it reads no positions, and it has no keys that a pattern could hide.
 
     Raises:
