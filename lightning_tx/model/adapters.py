@@ -97,7 +97,7 @@ class Adapters:
             base = exchange(self.model, modules)
             try:
                 self.model.initialise(seed, only=_new_parameters(modules))
-                adapter.start(self.model)
+                adapter.start_from_base(self.model)
                 names = frozenset(adapter.state_dict(self.model))
             finally:
                 exchange(self.model, base)

@@ -214,7 +214,7 @@ def start_from(model: Body, adapter: Adapter, start: Start, store: Store, plugin
             "so; train it by adapter=none, or by adapter=last_layer with adapter.head=true."
         )
     if not start.brings_adapter and model.device.type != "meta":
-        adapter.start(model)
+        adapter.start_from_base(model)
     return taken
 
 

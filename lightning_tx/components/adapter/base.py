@@ -104,7 +104,7 @@ class Adapter:
         exchange(model, self.replacements(model))
         return model
 
-    def start(self, model: nn.Module) -> None:
+    def start_from_base(self, model: nn.Module) -> None:
         """Set what depends on the values of the base, in a model that it was applied to; nothing unless told otherwise.
 
         Called once all parameters have the values that training starts from: those that they are initialised with, or

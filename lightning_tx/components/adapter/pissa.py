@@ -38,7 +38,7 @@ class FromPrincipal(Extension):
         module.register_buffer("start_B", torch.zeros_like(like_B, requires_grad=False))
 
     @torch.no_grad()
-    def start(self, lora_A: Tensor, lora_B: Tensor) -> None:
+    def decompose(self, lora_A: Tensor, lora_B: Tensor) -> None:
         """Set ``A = A₀`` and ``B = B₀`` by a singular value decomposition in float32 at least."""
         with without_autocast(self.weight.device):
             u, s, v = torch.linalg.svd(
@@ -71,7 +71,7 @@ class PissaLinear(FromPrincipal, LowRankLinear):
 
     def start_from_base(self) -> None:
         """Set A and B by what the base holds now."""
-        self.start(self.lora_A, self.lora_B)
+        self.decompose(self.lora_A, self.lora_B)
 
     def updated_weight(self) -> Tensor:
         """``W + scale · (B A - B₀ A₀)`` in float32 at least."""
@@ -94,7 +94,7 @@ class PissaGrouped(FromPrincipal, LowRankGrouped):
 
     def start_from_base(self) -> None:
         """Set A and B by what the base holds now."""
-        self.start(self.lora_A.weight, self.lora_B.weight)
+        self.decompose(self.lora_A.weight, self.lora_B.weight)
 
     def updated_weight(self) -> Tensor:
         """``W + scale · (B A - B₀ A₀)`` of each layer, [E, out, in], in float32 at least."""
@@ -124,7 +124,7 @@ class Pissa(LowRank):
         """``alpha / rank``."""
         return alpha / rank
 
-    def start(self, model: nn.Module) -> None:
+    def start_from_base(self, model: nn.Module) -> None:
         """Decompose what the base holds."""
         for module in model.modules():
             if isinstance(module, PissaLinear | PissaGrouped):

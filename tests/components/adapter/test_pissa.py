@@ -21,7 +21,7 @@ R, SCALE = 3, 5.0 / 3
 def started(model: nn.Module, **options: Any) -> nn.Module:
     adapter = Pissa(rank=R, alpha=5.0, targets=TARGETS, **options)
     adapter.apply(model)
-    adapter.start(model)
+    adapter.start_from_base(model)
     return model
 
 
