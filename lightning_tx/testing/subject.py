@@ -211,8 +211,12 @@ class Subject:
     def feels_positions(self) -> bool:
         """Whether the positions are said to tell the order of tokens, and something reads them."""
         positions = POSITIONS.get(self.parts["positions"]["name"])
-        attends = ATTENTION.get(self.parts["attention"]["name"]).attends
-        return positions.tells_order and (attends or positions.embed is not Positions.embed)
+        return positions.tells_order and (self.attends or positions.embed is not Positions.embed)
+
+    @property
+    def attends(self) -> bool:
+        """Whether tokens see each other by an attention's keys, which a pattern can hide."""
+        return self.has_attention and ATTENTION.get(self.parts["attention"]["name"]).attends
 
     @property
     def shows_order(self) -> bool:
