@@ -43,6 +43,7 @@ class Context:
         mask: who may attend to whom in self-attention, before the site's pattern.
         rotate: turns queries or keys [B, H, T, K] by their positions.
         rotate_memory: turns keys of the memory by theirs; None without an encoder.
+        rotation: from positions [B or 1, S] to what turns queries or keys by these.
         bias: what the positions add to the attention scores.
         bias_is_relative: whether an entry of the bias depends on the difference of its two positions alone.
         token_mask_BT: True at real tokens among the queries; None where there is no padding.
@@ -63,6 +64,7 @@ class Context:
     memory: Memory | None = None
     prefix: tuple[Tensor, Tensor] | None = None
     ring: Ring | None = None
+    rotation: Callable[[Tensor], Callable[[Tensor], Tensor]] = lambda positions: lambda x: x
 
     def attend(
         self,
@@ -113,6 +115,10 @@ class Context:
         if self.cache is None:
             return new
         return self.cache.append(site.key, new, keep=self.mask.needed(site.pattern))
+
+    def rotate_held(self, k_BGSK: Tensor) -> Tensor:
+        """Turn keys [B, G, S, K] that were given to :meth:`remember` as they are, each by its own position."""
+        return self.rotation(self.mask.k_positions[:, -k_BGSK.shape[2] :])(k_BGSK)
 
     def state(self, site: Site, name: str) -> Tensor | None:
         """What :meth:`keep` was last given for a layer; None at the start of a sequence and without a cache."""

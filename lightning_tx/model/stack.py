@@ -111,6 +111,7 @@ class LayerStack(nn.Module):
             mask=mask,
             rotate=self.positions.rotation(positions),
             rotate_memory=None if memory is None else lambda x: self.positions.rotate(x, memory.positions),
+            rotation=self.positions.rotation,
             bias=self.positions.bias,
             bias_is_relative=self.positions.bias_is_relative,
             token_mask_BT=token_mask_BT,
