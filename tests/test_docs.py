@@ -13,7 +13,7 @@ import pytest
 
 from lightning_tx.cli import main
 from lightning_tx.cli.flags import Flags
-from lightning_tx.cli.new import groups, plain_files
+from lightning_tx.cli.new import INSIDE, groups, plain_files
 from lightning_tx.cli.request import read_request
 from lightning_tx.cli.translation import EXTRAS
 from lightning_tx.groups import GROUPS
@@ -96,7 +96,7 @@ def test_its_table_is_what_constructors_are_given() -> None:
     }
     assert table == given
     named = PAGE.partition("every group that is extended: ")[2].partition(". ")[0]
-    assert set(re.findall(r"\w+", named)) - {"and"} == {*groups()} - {"metric"}
+    assert set(re.findall(r"\w+", named)) - {"and"} == {*groups()} - {*INSIDE}
 
 
 def test_the_page_on_launchers_names_what_there_is_and_its_commands_are_understood() -> None:

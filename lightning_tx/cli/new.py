@@ -12,7 +12,7 @@ from lightning_tx.groups import GROUPS
 
 TEMPLATES = Path(__file__).parent / "templates"
 #: Templates of what is no registry group, and the group that it belongs to.
-INSIDE = {"metric": "task"}
+INSIDE = {"metric": "task", "mixer": "attention"}
 #: Why there is no template, and what to do instead.
 WITHOUT = {}
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from lightning_tx.core.dims import Site
@@ -43,6 +44,7 @@ class Context:
         mask: who may attend to whom in self-attention, before the site's pattern.
         rotate: turns queries or keys [B, H, T, K] by their positions.
         rotate_memory: turns keys of the memory by theirs; None without an encoder.
+        rotation: from positions [B or 1, S] to what turns queries or keys by these.
         bias: what the positions add to the attention scores.
         bias_is_relative: whether an entry of the bias depends on the difference of its two positions alone.
         token_mask_BT: True at real tokens among the queries; None where there is no padding.
@@ -68,6 +70,7 @@ class Context:
     memory: Memory | None = None
     prefix: tuple[Tensor, Tensor] | None = None
     ring: Ring | None = None
+    rotation: Callable[[Tensor], Callable[[Tensor], Tensor]] = lambda positions: lambda x: x
 
     def attend(
         self,
@@ -118,6 +121,65 @@ class Context:
         if self.cache is None:
             return new
         return self.cache.append(site.key, new, keep=self.mask.needed(site.pattern))
+
+    def rotate_held(self, k_BGSK: Tensor) -> Tensor:
+        """Turn keys [B, G, S, K] that were given to :meth:`remember` as they are, each by its own position."""
+        return self.rotation(self.mask.k_positions[:, -k_BGSK.shape[2] :])(k_BGSK)
+
+    def state(self, site: Site, name: str) -> Tensor | None:
+        """What :meth:`keep` was last given for a layer; None at the start of a sequence and without a cache."""
+        held = None if self.cache is None else self.cache.state(f"{site.key}.{name}")
+        return None if held is None else held[name]
+
+    def keep(self, site: Site, name: str, state: Tensor) -> None:
+        """Keep a tensor [B, ...] for the tokens to come, in place of the one that was kept; nothing without a cache.
+
+        Args:
+            site: the layer's place.
+            name: tells several states of one layer apart.
+            state: what the layer knows of all tokens so far.
+        """
+        if self.cache is not None:
+            self.cache.replace(f"{site.key}.{name}", {name: state.detach().clone()})
+
+    def recent(self, site: Site, x_BTD: Tensor, width: int, *, name: str = "recent") -> tuple[Tensor, ...]:
+        """What came 1, 2, …, ``width`` tokens before each token, as a short convolution or a token shift reads it.
+
+        Args:
+            site: the layer's place.
+            x_BTD: one vector a token, of the new tokens; with a cache the last ``width`` are kept.
+            width: how far to look back.
+            name: tells several uses in one layer apart.
+
+        Returns:
+            ``width`` tensors [B, T, D]; zeros where a row or a document has no such token, or it is padding.
+
+        Raises:
+            ConfigError: processes share the sequence.
+        """
+        self.needs_all_tokens()
+        before = self.state(site, name)
+        if before is None:
+            before = x_BTD.new_zeros(x_BTD.shape[0], width, x_BTD.shape[2])
+        x = torch.cat([before, x_BTD], dim=1)
+        self.keep(site, name, x[:, x.shape[1] - width :])
+        lags = range(1, width + 1)
+        found = (x[:, width - lag : x.shape[1] - lag] for lag in lags)
+        return tuple(
+            each if seen is None else each.masked_fill(~seen[..., None], 0)
+            for each, seen in zip(found, map(self.mask.sees_before, lags), strict=True)
+        )
+
+    def needs_all_tokens(self) -> None:
+        """Do nothing.
+
+        Raises:
+            ConfigError: processes share the sequence, so that what comes before a token may be with another one.
+        """
+        if self.ring is not None:
+            raise ConfigError(
+                "group: a layer that goes through the tokens in order does not go with a sequence shared by processes."
+            )
 
     def _attend_in_ring(
         self,
@@ -217,8 +279,15 @@ class Sublayer(nn.Module):
             must agree on, as heads and their width.
         needs: the sizes of what it reads of :attr:`Context.carried`, by name. A model in which the layer before that
             carries a name last does not carry it in these sizes, or none does, is refused before it trains.
+        attends: of what stands in the place of an attention: whether it reads the pattern and the positions; False
+            where it goes through the tokens in order.
+        tells_order: whether the order of tokens shows by it, whatever the positions.
+        sees_others: of a feed-forward: whether what it makes of a token depends on others of its document.
     """
 
+    attends: ClassVar[bool] = True
+    tells_order: ClassVar[bool] = False
+    sees_others: ClassVar[bool] = False
     kv_shape: KeyValueShape | None = None
     carries: Mapping[str, tuple[int, ...]] = MappingProxyType({})
     needs: Mapping[str, tuple[int, ...]] = MappingProxyType({})

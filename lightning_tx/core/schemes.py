@@ -54,7 +54,20 @@ class Uniform:
         return (torch.rand(shape, generator=generator) * 2 - 1) * self.bound
 
 
-Scheme = Constant | Normal | Uniform
+@dataclass(frozen=True)
+class Between:
+    """Independent uniform entries in [low, high] that are no matrix: weight decay spares them."""
+
+    low: float
+    high: float
+    decays: ClassVar[bool] = False
+
+    def draw(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """A tensor of the given shape in float32."""
+        return torch.rand(shape, generator=generator) * (self.high - self.low) + self.low
+
+
+Scheme = Constant | Normal | Uniform | Between
 
 
 def declare(module: nn.Module, **schemes: Scheme) -> None:

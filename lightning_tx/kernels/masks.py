@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from lightning_tx.kernels.pattern import Pattern
@@ -80,6 +81,33 @@ class Mask:
         return pattern.reach - 1 if counted else None
 
     @property
+    def starts(self) -> Tensor | None:
+        """Where a query is the first of its document, [B, T]; None where there are no documents.
+
+        False for the first of a row: nothing comes before it that it could be told from.
+        """
+        if self.k_documents is None:
+            return None
+        documents, new = self.k_documents, self.q_positions.shape[-1]
+        return self.once("starts", lambda: _differs(documents, 1)[:, -new:])
+
+    def sees_before(self, lag: int) -> Tensor | None:
+        """Whether the token ``lag`` before a query is real and of its document, [B, T]; None where all of them are."""
+        documents, real, new = self.k_documents, self.k_token_mask, self.q_positions.shape[-1]
+        if documents is None and real is None:
+            return None
+
+        def look() -> Tensor:
+            seen = None if documents is None else ~_differs(documents, lag)
+            if real is not None:
+                shifted = F.pad(real, (lag, 0))[:, : real.shape[1]]
+                seen = shifted if seen is None else seen & shifted
+            assert seen is not None
+            return seen[:, -new:]
+
+        return self.once(f"sees_before.{lag}", look)
+
+    @property
     def whole(self) -> bool:
         """Whether the queries are all the tokens of a sequence in order, known without looking at the tensors."""
         return self.in_order and self.q_positions.shape[-1] == self.k_positions.shape[-1]
@@ -115,6 +143,11 @@ class Mask:
         if self.k_token_mask is not None:
             allowed = allowed & self.k_token_mask[:, None, :]
         return allowed[:, None]
+
+
+def _differs(rows: Tensor, lag: int) -> Tensor:
+    """Whether an entry of a row is another than the one ``lag`` before it; False where there is none."""
+    return F.pad(rows[:, lag:] != rows[:, : max(rows.shape[1] - lag, 0)], (min(lag, rows.shape[1]), 0))
 
 
 @torch.compiler.disable  # it waits for a number

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -88,6 +89,12 @@ class Pattern:
             bool, [..., T, S]; None where everything is allowed.
         """
         raise NotImplementedError
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it restricts nothing and has no prefix."""
+        first = torch.zeros(1, 1, dtype=torch.long, device="cpu")
+        return not self.prefix and self(first, first) is None
 
     def parts(self) -> tuple[Part, ...]:
         """The same set as a union of cheap parts, which may overlap; empty where there are none."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ class Adapters:
             base = exchange(self.model, modules)
             try:
                 self.model.initialise(seed, only=_new_parameters(modules))
+                adapter.start_from_base(self.model)
                 names = frozenset(adapter.state_dict(self.model))
             finally:
                 exchange(self.model, base)
@@ -116,12 +118,15 @@ class Adapters:
         self._base = exchange(self.model, modules)
         self.active, self.merged = name, False
         for path, module in modules.items():
-            like = next(self._base[path].parameters())
+            like = next(chain(self._base[path].parameters(), self.model.parameters()))
+            # The base may have moved while the adapter was out of use, and merging freezes.
             for key, parameter in module.named_parameters():
                 if f"{path}.{key}" in own:
-                    # The base may have moved while the adapter was out of use, and merging freezes.
                     parameter.data = parameter.data.to(like)
                     parameter.requires_grad_()
+            for each in module.modules():
+                for key, buffer in each.added_buffers.items() if isinstance(each, Extension) else ():
+                    each.register_buffer(key, buffer.to(like))
 
     def merge(self) -> None:
         """Fold the adapter in use into copies of the weights that it changes; costs their memory.

@@ -45,6 +45,7 @@ def build_model(
     model = assembled(config, Parts(config), sizes, head, device)
     if not any(parameter.is_meta for parameter in model.parameters()):
         model.initialise(seed)
+        config.adapter.create().start_from_base(model)
     return model
 
 

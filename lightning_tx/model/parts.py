@@ -108,7 +108,7 @@ class Parts:
             if isinstance(sublayer, Absent):
                 continue
             sublayers[role] = sublayer
-            if role == "self_attention":
+            if role == "self_attention" and sublayer.attends:
                 self._read.add(("pattern", self._origin("pattern", stack, layer, role)))
                 self._read_positions(stack, layer)
         origin = self._origin("block", stack, layer)

@@ -141,6 +141,7 @@ class LayerStack(nn.Module):
                 mask=mask,
                 rotate=own.rotation(positions),
                 rotate_memory=None if memory is None else partial(own.rotate, positions_BT=memory.positions),
+                rotation=own.rotation,
                 bias=own.bias,
                 bias_is_relative=own.bias_is_relative,
                 token_mask_BT=token_mask_BT,

@@ -35,9 +35,11 @@ class Start:
 
     Attributes:
         run_id: its whole id.
+        brings_adapter: whether its weights hold those of this run's adapter.
     """
 
     run_id: str
+    brings_adapter: ClassVar[bool] = False
 
     @property
     def plain(self) -> Any:
@@ -128,6 +130,7 @@ class Continued(StartWithAdapter):
     """The other run's adapter is trained further, on the same frozen base."""
 
     word = "continue"
+    brings_adapter = True
 
     def check(self, own: Choice[Adapter]) -> None:
         """The two adapters have to be one and the same."""
@@ -182,7 +185,7 @@ def find_start(asked: InitFrom, own: Choice[Adapter], store: Store) -> Start:
 
 
 def start_from(model: Body, adapter: Adapter, start: Start, store: Store, plugins: Sequence[str]) -> bool:
-    """Fill a model with the weights of another run; an adapter that is new stays as initialised.
+    """Fill a model with the weights of another run; an adapter that is new starts from these.
 
     So does its head where the other run's is of another kind or size, as after pre-training on another task. A model on
     the device ``meta`` is checked only.
@@ -210,6 +213,8 @@ def start_from(model: Body, adapter: Adapter, start: Start, store: Store, plugin
             f"init_from: {start.run_id!r} has no head {model.head.name!r} of this size: it would start fresh and stay "
             "so; train it by adapter=none, or by adapter=last_layer with adapter.head=true."
         )
+    if not start.brings_adapter and model.device.type != "meta":
+        adapter.start_from_base(model)
     return taken
 
 

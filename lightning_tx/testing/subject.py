@@ -208,9 +208,29 @@ class Subject:
         return self.pattern(probe, probe) is None and not self.pattern.prefix
 
     @property
-    def tells_order(self) -> bool:
-        """Whether the positions are said to tell the order of tokens."""
-        return POSITIONS.get(self.parts["positions"]["name"]).tells_order
+    def feels_positions(self) -> bool:
+        """Whether the positions are said to tell the order of tokens, and something reads them."""
+        positions = POSITIONS.get(self.parts["positions"]["name"])
+        return positions.tells_order and (self.attends or positions.embed is not Positions.embed)
+
+    @property
+    def attends(self) -> bool:
+        """Whether tokens see each other by an attention's keys, which a pattern can hide."""
+        return self.has_attention and ATTENTION.get(self.parts["attention"]["name"]).attends
+
+    @property
+    def shows_order(self) -> bool:
+        """Whether a part other than the positions says that it tells the order of tokens."""
+        return self._any_says("tells_order")
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether tokens see each other in another way than by an attention's keys."""
+        return self.shows_order or self._any_says("sees_others")
+
+    def _any_says(self, name: str) -> bool:
+        others = (module for module in self.model.modules() if not isinstance(module, Positions))
+        return any(getattr(module, name, False) for module in others)
 
     @property
     def last_stack(self) -> LayerStack:

@@ -1,6 +1,7 @@
 """What every adapter keeps to, on whole models; and several named adapters on one base."""
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -23,17 +24,23 @@ ADAPTERS = {
     "lora": {"name": "lora", "rank": 2, "targets": ["q_proj", "v_proj", "down_proj"]},
     "rslora": {"name": "rslora", "rank": 2},
     "dora": {"name": "dora", "rank": 2},
+    "pissa": {"name": "pissa", "rank": 2},
     "bottleneck": {"name": "bottleneck", "size": 3},
     "prefix": {"name": "prefix", "length": 2},
     "last_layer": {"name": "last_layer"},
 }
-MERGEABLE = ["lora", "rslora", "dora", "last_layer"]
+MERGEABLE = ["lora", "rslora", "dora", "pissa", "last_layer"]
 TOPOLOGIES = ["decoder", "encoder_decoder"]
 every = pytest.mark.parametrize("name", ADAPTERS)
 
 
 def inputs(model: Any) -> list[torch.Tensor]:
     return [tokens(2, 6, seed=seed) for seed in range(model.num_inputs)]
+
+
+def parameters_of(tensors: Iterable[str]) -> set[str]:
+    """The names of an adapter's tensors without its buffers."""
+    return {name for name in tensors if not name.rpartition(".")[2].startswith("start_")}
 
 
 def test_all_are_here() -> None:
@@ -53,7 +60,8 @@ def test_the_base_is_frozen_and_untouched_and_the_adapter_alone_learns(name: str
         torch.testing.assert_close(logits(model, *inputs(model)), before, rtol=0, atol=1e-13)
     model = adapted(base, ADAPTERS[name])
     own = adapter.state_dict(model)
-    assert own.keys() == {key for key, parameter in model.named_parameters() if parameter.requires_grad}
+    trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
+    assert parameters_of(own) == trained
     out = logits(model, *inputs(model))
     assert not torch.allclose(out, before)
     out.square().mean().backward()
@@ -227,7 +235,7 @@ class TestSeveral:
             expected = plain if name is None else alone[name]
             assert torch.equal(logits(model, *inputs(base)), expected), name
             trained = {key for key, parameter in model.named_parameters() if parameter.requires_grad}
-            assert trained == (adapters.state_dict(name).keys() if name else set())
+            assert trained == (parameters_of(adapters.state_dict(name)) if name else set())
         assert model.state_dict().keys() == state.keys()
         assert all(torch.equal(model.state_dict()[key], value) for key, value in state.items())
         assert {type(module) for module in model.modules()} == {type(module) for module in base.modules()}

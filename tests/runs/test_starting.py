@@ -77,7 +77,10 @@ def assert_close(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("words", [LORA, ("adapter=rslora",), ("adapter=dora",), ("adapter=last_layer",)])
+MERGEABLE = ["rslora", "dora", "pissa", "last_layer"]
+
+
+@pytest.mark.parametrize("words", [LORA, *((f"adapter={name}",) for name in MERGEABLE)])
 def test_a_merged_adapter_computes_the_same(root: Path, text: Path, trained: Train, words: tuple[str, ...]) -> None:
     base = trained(*words, *MOVING)
     config = RunConfig.parse(tiny_config(root, text, f"init_from={base.run_id}", *STILL))
@@ -89,7 +92,9 @@ def test_a_merged_adapter_computes_the_same(root: Path, text: Path, trained: Tra
     assert merged.metrics["params/trainable"] == merged.metrics["params/total"]
 
 
-@pytest.mark.parametrize("words", [("adapter=lora", "adapter.rank=3"), ("adapter=bottleneck", "adapter.norms=false")])
+@pytest.mark.parametrize(
+    "words", [("adapter=lora", "adapter.rank=3"), ("adapter=bottleneck", "adapter.norms=false"), ("adapter=pissa",)]
+)
 def test_a_new_adapter_starts_on_the_merged_base_and_leaves_it(
     root: Path, trained: Train, words: tuple[str, ...]
 ) -> None:
@@ -105,6 +110,19 @@ def test_a_new_adapter_starts_on_the_merged_base_and_leaves_it(
             assert not torch.allclose(expected, before[name], atol=1e-3)
         torch.testing.assert_close(after[name], expected, rtol=0, atol=1e-6)
     assert any(name.endswith(("lora_B", "adapter_up.weight")) and bool(after[name].any()) for name in after)
+
+
+def test_a_new_adapter_starts_from_the_weights_of_the_other_run(root: Path, trained: Train) -> None:
+    base = trained(*MOVING)
+    before = weights(base, root)
+    words = ("adapter=pissa", "adapter.rank=2", "adapter.alpha=2", f"init_from={base.run_id}")
+    after = weights(trained(*words, *MOVING), root)
+    starts = [name.removesuffix(".start_A") for name in after if name.endswith(".start_A")]
+    assert starts
+    for name in starts:
+        u, s, v = torch.linalg.svd(before[f"{name}.weight"], full_matrices=False)
+        assert_close(after[f"{name}.start_B"] @ after[f"{name}.start_A"], u[:, :2] @ s[:2].diag() @ v[:2])
+        assert not torch.allclose(after[f"{name}.lora_A"], after[f"{name}.start_A"], atol=1e-4)
 
 
 def test_a_continued_adapter_learns_what_peft_does(root: Path, text: Path, trained: Train) -> None:
@@ -142,7 +160,7 @@ def test_a_continued_adapter_learns_what_peft_does(root: Path, text: Path, train
 
 
 @pytest.mark.parametrize(
-    "words", [LORA, ("adapter=dora",), ("adapter=bottleneck",), ("adapter=prefix",), ("adapter=last_layer",)]
+    "words", [LORA, *((f"adapter={name}",) for name in ("dora", "pissa", "bottleneck", "prefix", "last_layer"))]
 )
 def test_a_continued_adapter_goes_on_from_where_it_was(root: Path, trained: Train, words: tuple[str, ...]) -> None:
     first = trained(*words, *MOVING)
@@ -152,6 +170,7 @@ def test_a_continued_adapter_goes_on_from_where_it_was(root: Path, trained: Trai
     own = set(load_file(Store.get(root).artifact_path(second.run_id, "adapter.safetensors")))
     assert own and all(torch.equal(after[name], before[name]) for name in before.keys() - own)
     assert not all(torch.equal(after[name], before[name]) for name in own)
+    assert all(torch.equal(after[name], before[name]) for name in own if ".start_" in name)
     assert second.metrics["params/trainable"] == first.metrics["params/trainable"]
 
 

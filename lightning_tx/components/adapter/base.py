@@ -104,6 +104,13 @@ class Adapter:
         exchange(model, self.replacements(model))
         return model
 
+    def start_from_base(self, model: nn.Module) -> None:
+        """Set what depends on the values of the base, in a model that it was applied to; nothing unless told otherwise.
+
+        Called once all parameters have the values that training starts from: those that they are initialised with, or
+        those of another run. Not called where the adapter's own values are loaded.
+        """
+
     def check_mergeable(self) -> None:
         """Do nothing.
 
@@ -128,13 +135,15 @@ class Adapter:
     def state_dict(self, model: nn.Module) -> dict[str, Tensor]:
         """The adapter's own tensors in a model that it was applied to: what is trained, by its names there.
 
-        Buffers belong to it where they are a module's of which everything is trained.
+        Buffers belong to it where they are a module's of which everything is trained, or what an extension added.
         """
         own = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         for prefix, module in model.named_modules(remove_duplicate=False):
             trained = [parameter.requires_grad for parameter in module.parameters()]
             if trained and all(trained):
                 own |= {name for name, _ in module.named_buffers(prefix)}
+            if isinstance(module, Extension):
+                own |= {f"{prefix}.{name}" for name in module.added_buffers}
         return {name: value for name, value in model.state_dict().items() if name in own}
 
 

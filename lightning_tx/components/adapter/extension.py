@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from lightning_tx.core.schemes import Scheme, declare
 
@@ -42,6 +42,13 @@ class Extension:
     def extend(self, *options: Any) -> None:
         """Add parameters and modules, in the dtype and on the device of the base's."""
         raise NotImplementedError
+
+    @property
+    def added_buffers(self) -> dict[str, Tensor]:
+        """The buffers that :meth:`extend` registered, by name."""
+        module: Any = self
+        theirs = {name for name, _ in self.original.named_buffers(recurse=False)}
+        return {name: value for name, value in module.named_buffers(recurse=False) if name not in theirs}
 
     def declare(self, **schemes: Scheme) -> None:
         """Say how added parameters are to be initialised; the original's own schemes stay."""

@@ -58,9 +58,12 @@ class LowRankLinear(Extension, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] to [..., out]."""
+        return super().forward(x) + self.update(x)
+
+    def update(self, x: Tensor) -> Tensor:
+        """``scale · B A dropout(x)``."""
         # The scale falls on the narrow product.
-        inner = F.linear(self.lora_dropout(x), self.lora_A) * self.lora_scale
-        return super().forward(x) + F.linear(inner, self.lora_B)
+        return F.linear(F.linear(self.lora_dropout(x), self.lora_A) * self.lora_scale, self.lora_B)
 
     def updated_weight(self) -> Tensor:
         """``W + scale · B A`` in float32 at least."""
@@ -84,8 +87,11 @@ class LowRankGrouped(Extension, GroupedLinear):
 
     def forward(self, x_NI: Tensor, counts_E: Tensor) -> Tensor:
         """Rows [N, in], sorted by group, to [N, out]."""
-        inner = self.lora_A(self.lora_dropout(x_NI), counts_E) * self.lora_scale
-        return super().forward(x_NI, counts_E) + self.lora_B(inner, counts_E)
+        return super().forward(x_NI, counts_E) + self.update(x_NI, counts_E)
+
+    def update(self, x_NI: Tensor, counts_E: Tensor) -> Tensor:
+        """``scale · B A dropout(x)``."""
+        return self.lora_B(self.lora_A(self.lora_dropout(x_NI), counts_E) * self.lora_scale, counts_E)
 
     def updated_weight(self) -> Tensor:
         """``W + scale · B A`` of each layer, [E, out, in], in float32 at least."""

@@ -1,10 +1,11 @@
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol, cast, runtime_checkable
 
 from pydantic import Field
 from torch import Tensor, nn
 
-from lightning_tx.components.adapter.base import ADAPTER, Adapter, at_sites, sublayers
+from lightning_tx.components.adapter.base import ADAPTER, Adapter, at_sites, stacks_of, sublayers
 from lightning_tx.components.adapter.extension import Extension
 from lightning_tx.core.context import Context, KeyValueShape, Output, Sublayer
 from lightning_tx.core.errors import ConfigError
@@ -26,6 +27,50 @@ class PrefixedAttention(Extension, Sublayer):
         return super().forward(x_BTD, replace(ctx, prefix=(self.prefix_k, self.prefix_v)))
 
 
+@runtime_checkable
+class Positional(Protocol):
+    """The positions of a stack, as far as this adapter reads them."""
+
+    max_positions: int | None
+
+    def embed(self, x_BTD: Tensor, positions_BT: Tensor) -> Tensor:
+        """The embedded tokens with their positions."""
+        ...
+
+    def rotation(self, positions_BT: Tensor) -> Callable[[Tensor], Tensor]:
+        """What turns queries and keys."""
+        ...
+
+    def bias(self, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
+        """What is added to the scores."""
+        ...
+
+
+class ShiftedPositions(Extension, nn.Module):
+    """The positions of a stack whose first token stands at position ``first``."""
+
+    def extend(self, first: int) -> None:
+        self.first = first
+        if self.max_positions is not None:
+            self.max_positions = self.max_positions - first
+
+    def embed(self, x_BTD: Tensor, positions_BT: Tensor) -> Tensor:
+        """As the original at the shifted positions; so the others."""
+        return self._base.embed(x_BTD, positions_BT + self.first)
+
+    def rotation(self, positions_BT: Tensor) -> Callable[[Tensor], Tensor]:
+        """What turns queries and keys; where it calls ``rotate``, that is the original's."""
+        return self._base.rotation(positions_BT + self.first)
+
+    def bias(self, q_positions: Tensor, k_positions: Tensor) -> Tensor | None:
+        """What is added to the scores."""
+        return self._base.bias(q_positions + self.first, k_positions + self.first)
+
+    @property
+    def _base(self) -> Any:
+        return super()
+
+
 @ADAPTER.register("prefix")
 class Prefix(Adapter):
     """Trains keys and values that every query of a frozen attention sees besides its own source.
@@ -39,6 +84,11 @@ class Prefix(Adapter):
     Args:
         length: how many keys and values (P) an attention gets.
         sites: which attentions; null for all.
+        shift_positions: whether the first token of a stack whose self-attention has a prefix stands at position P, as
+            if the prefix were tokens before it. So it is in peft, whose prefixes fit then.
+
+    Raises:
+        ConfigError: positions are to be shifted, and no self-attention has a prefix.
     """
 
     starts_as_base = False
@@ -49,9 +99,15 @@ class Prefix(Adapter):
         *,
         length: Annotated[int, Field(gt=0)] = 10,
         sites: Annotated[list[Literal["self_attention", "cross_attention"]], Field(min_length=1)] | None = None,
+        shift_positions: bool = False,
     ) -> None:
         super().__init__()
-        self.length, self.sites = length, sites
+        if shift_positions and sites is not None and "self_attention" not in sites:
+            raise ConfigError(
+                "adapter.shift_positions: true, but no self-attention has a prefix (adapter.sites), and others read no "
+                "positions. Choices: false."
+            )
+        self.length, self.sites, self.shift_positions = length, sites, shift_positions
 
     def wrap(self, model: nn.Module) -> dict[str, nn.Module]:
         """The chosen attentions, each with a prefix.
@@ -64,7 +120,17 @@ class Prefix(Adapter):
         if not chosen:
             raise ConfigError("adapter.name: prefix gives keys and values to attentions, and this model has none.")
         like = next(model.parameters())
-        return {
+        prefixed: dict[str, nn.Module] = {
             name: PrefixedAttention.of(attention, self.length, attention.kv_shape, like)
             for name, attention in chosen.items()
+        }
+        return {**prefixed, **self._shifted(model)} if self.shift_positions else prefixed
+
+    def _shifted(self, model: nn.Module) -> dict[str, nn.Module]:
+        """The positions of the stacks, shifted."""
+        return {
+            f"{stack}.{name}": ShiftedPositions.of(cast(nn.Module, module), self.length)
+            for stack, layers in stacks_of(model).items()
+            for name, module in cast(nn.Module, layers).named_modules()
+            if isinstance(module, Positional)
         }

@@ -98,6 +98,10 @@ class Block(nn.Module):
         """The states [B, T, D] of the residual streams after the last layer; as :meth:`enter`."""
         return x
 
+    def inputs(self, x_BTD: Tensor, role: str, ctx: Context) -> Tensor:
+        """What a sublayer reads of the states that its branch is called with: those, unless told otherwise."""
+        return x_BTD
+
     def init_gain(self, parameter: str) -> float:
         """Factor on the initial value of a parameter of this block, named as in its state dict."""
         return 1.0
@@ -108,7 +112,7 @@ class Block(nn.Module):
 
         def run(role: str, sublayer: nn.Module) -> Branch:
             def branch(states: Tensor) -> Tensor:
-                outputs.append(sublayer(states, ctx))
+                outputs.append(sublayer(self.inputs(states, role, ctx), ctx))
                 return self.stochastic_depth(self.contribution(outputs[-1].x, role))
 
             return branch

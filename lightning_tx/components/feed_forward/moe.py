@@ -1,22 +1,19 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from lightning_tx.components.feed_forward.base import FEED_FORWARD, FeedForward, Plain
+from lightning_tx.components.feed_forward.experts import EXPERT, expert_of, problems_of_expert, router_logits
 from lightning_tx.core.context import Context, Mean, Output
 from lightning_tx.core.dims import Dims, Site
-from lightning_tx.core.errors import ConfigError, PluginError, choices
-from lightning_tx.kernels.autocast import without_autocast
+from lightning_tx.core.errors import ConfigError, PluginError
 from lightning_tx.kernels.grouped_linear import GroupedLinear
 from lightning_tx.kernels.grouping import Grouping
-
-#: The experts unless told; never changed.
-_EXPERT = {"name": "swiglu", "bias": False}
 
 
 @FEED_FORWARD.register("moe")
@@ -60,7 +57,7 @@ class MixtureOfExperts(FeedForward):
         num_experts: Annotated[int, Field(gt=0)] = 8,
         top_k: Annotated[int, Field(gt=0)] = 2,
         num_shared_experts: Annotated[int, Field(ge=0)] = 0,
-        expert: dict[str, Any] = _EXPERT,
+        expert: dict[str, Any] = EXPERT,
         d_ff: Annotated[int, Field(gt=0)] | None = None,
         normalise: bool = False,
         capacity_factor: Annotated[float, Field(gt=0, le=1000)] | None = None,
@@ -69,7 +66,7 @@ class MixtureOfExperts(FeedForward):
         bias_rate: Annotated[float, Field(ge=0)] = 0.0,
     ) -> None:
         super().__init__(dims, site)
-        problems = _problems_of_expert(expert)
+        problems = problems_of_expert(expert)
         if top_k > num_experts:
             problems.append(
                 f"feed_forward.top_k: {top_k} is more than feed_forward.num_experts = {num_experts}. "
@@ -89,15 +86,15 @@ class MixtureOfExperts(FeedForward):
         self.router = nn.Linear(dims.d_model, num_experts, bias=False)
         width = dims.d_ff if d_ff is None else d_ff
         grouped = replace(site, make_linear=partial(GroupedLinear, num_experts))
-        self.experts = _expert(expert, replace(dims, d_ff=width), grouped)
+        self.experts = expert_of(expert, replace(dims, d_ff=width), grouped)
         self.shared: Plain | None = None
         if num_shared_experts:
-            self.shared = _expert(expert, replace(dims, d_ff=num_shared_experts * width), site)
+            self.shared = expert_of(expert, replace(dims, d_ff=num_shared_experts * width), site)
         self.register_buffer("balance_bias", torch.zeros(num_experts) if bias_rate else None)
 
     def forward(self, x_BTD: Tensor, ctx: Context) -> Output:
         """Map the states [B, T, D] to [B, T, D]."""
-        logits_BTE = self._logits(x_BTD)
+        logits_BTE = router_logits(self.router, x_BTD)
         p_BTE = logits_BTE.softmax(dim=-1)
         choice_BTk = self._choose(p_BTE)
         if self.normalise:
@@ -137,12 +134,6 @@ class MixtureOfExperts(FeedForward):
         """Those of the experts that were not chosen."""
         of_one_expert = sum(parameter.numel() for parameter in self.experts.parameters()) // self.num_experts
         return of_one_expert * (self.num_experts - self.top_k)
-
-    def _logits(self, x_BTD: Tensor) -> Tensor:
-        # A rounded score can turn a choice around, so autocast stays out.
-        with without_autocast(x_BTD.device):
-            logits_BTE = self.router(x_BTD.to(next(self.router.parameters()).dtype))
-        return logits_BTE.to(torch.promote_types(logits_BTE.dtype, torch.float32))
 
     def _choose(self, p_BTE: Tensor) -> Tensor:
         scores_BTE = p_BTE.detach()
@@ -191,15 +182,3 @@ class MixtureOfExperts(FeedForward):
             {f"{self.key}/{name}": (losses[name], weight) for name, weight in self.weights.items() if weight},
             {f"{self.key}/{name}": value for name, value in stats.items()},
         )
-
-
-def _expert(expert: dict[str, Any], dims: Dims, site: Site) -> Plain:
-    return cast(Plain, FEED_FORWARD.create(expert, dims, site))
-
-
-def _problems_of_expert(expert: dict[str, Any]) -> list[str]:
-    problems = FEED_FORWARD.problems(expert, "feed_forward.expert")
-    if not problems and not issubclass(FEED_FORWARD.get(expert["name"]), Plain):
-        able = [name for name in FEED_FORWARD.names() if issubclass(FEED_FORWARD.get(name), Plain)]
-        problems = [f"feed_forward.expert.name: {expert['name']!r} cannot be an expert. Choices: {choices(able)}."]
-    return problems

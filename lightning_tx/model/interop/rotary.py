@@ -24,6 +24,7 @@ _KINDS: dict[str, tuple[str, dict[str, str]]] = {
             "beta_fast": "beta_fast",
             "beta_slow": "beta_slow",
             "attention_factor": "attention_factor",
+            "truncate": "truncate",
             "original_max_position_embeddings": "original_max_seq_len",
         },
     ),

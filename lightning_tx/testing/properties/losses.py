@@ -149,6 +149,8 @@ def idle_parameters_are_idle(subject: Subject) -> None:
     declared = 0
     for name, sublayer in next(reversed(model.stacks.values())).sublayers.items():
         if name.endswith("feed_forward"):
+            if sublayer.sees_others:
+                raise NotApplicable("what a token takes depends on the others of its document")
             declared += sublayer.idle_parameters()
             parameters |= set(sublayer.parameters())
     trained = [parameter for parameter in parameters if parameter.requires_grad]

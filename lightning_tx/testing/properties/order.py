@@ -31,9 +31,9 @@ def positions_matter(subject: Subject) -> None:
     ids = subject.ids[:, :8]
     near = torch.arange(8, device=subject.device)[None]
     moved = gap(subject.states(ids, positions_BT=2 * near), subject.states(ids, positions_BT=near))
-    if subject.tells_order and not moved > FELT:
+    if subject.feels_positions and not moved > FELT:
         raise Violation(f"with positions 0, 2, 4, … the states differ by {moved:.2g} from those with 0, 1, 2, ….")
-    if not subject.tells_order and moved > EXACT:
+    if not subject.feels_positions and moved > EXACT:
         raise Violation(f"positions that tell no order move the states by {moved:.2g}.")
 
 
@@ -43,14 +43,14 @@ def positions_matter(subject: Subject) -> None:
     usually="positions that do nothing in an encoder, or, without positions, a layer that mixes neighbours.",
 )
 def order_shows_by_positions_alone(subject: Subject) -> None:
-    """In an encoder whose tokens all see each other, a permutation shows if and only if positions tell."""
+    """In an encoder whose tokens all see each other, a permutation shows if and only if positions or a part tell."""
     subject.needs_token_states()
     subject.needs_stacks()
     if subject.is_causal or not subject.has_attention or not subject.is_full:
         raise NotApplicable("tokens do not all see each other")
     order = torch.randperm(subject.ids.shape[1], generator=torch.Generator().manual_seed(0)).to(subject.device)
     found, expected = subject.states(subject.ids[:, order]), subject.states(subject.ids)[:, order]
-    if not subject.tells_order:
+    if not subject.feels_positions and not subject.shows_order:
         require_close(found, expected, EXACT, "the states of permuted tokens and the permuted states")
     elif gap(found, expected) < FELT:
         raise Violation(

@@ -45,6 +45,8 @@ def sees_what_the_pattern_allows(subject: Subject) -> None:
     """A state depends on exactly the tokens that the pattern lets it see, directly or through other tokens."""
     subject.needs_token_states()
     subject.needs_stacks()
+    if subject.passes_on:
+        raise NotApplicable("tokens see each other beside the pattern too")
     influence, keys = _influence(subject, subject.gentle_copy().eval()), _keys(subject)
     length = subject.length
     at = torch.arange(length)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from lightning_tx.components.attention.multi_head import MultiHeadAttention
 from lightning_tx.components.block.base import Block, writes_to_residual
+from lightning_tx.components.block.canon import Canon
 from lightning_tx.components.block.deepnorm import DeepNorm
 from lightning_tx.components.block.no_residual import NoResidual
 from lightning_tx.components.block.parallel import Parallel
@@ -15,6 +16,7 @@ from lightning_tx.components.block.rezero import ReZero
 from lightning_tx.components.block.sandwich import Sandwich
 from lightning_tx.components.feed_forward.relu import ReLU
 from lightning_tx.core.context import Context, Output, Sublayer
+from lightning_tx.core.errors import ConfigError
 from lightning_tx.kernels.dropout import Dropout
 from lightning_tx.testing.places import DIMS, context, dims, site
 from lightning_tx.testing.values import randomise
@@ -46,7 +48,7 @@ def stub_block(block: type[Block], dropout: float = 0.0) -> Block:
 
 
 Map = Callable[[Tensor], Tensor]
-ALL: list[type[Block]] = [PreNorm, PostNorm, NoResidual, Sandwich, Parallel, ReZero, DeepNorm]
+ALL: list[type[Block]] = [PreNorm, PostNorm, NoResidual, Sandwich, Parallel, ReZero, DeepNorm, Canon]
 ONE_EACH = {"self_attention", "feed_forward"}
 
 
@@ -63,6 +65,12 @@ def norm_of(built: Block, name: str) -> Map:
     return lambda y: (y - y.mean(-1, True)) / (y.var(-1, correction=0, keepdim=True) + 1e-5).sqrt() * weight + bias
 
 
+def with_neighbours(built: Block, role: str, y: Tensor) -> Tensor:
+    """``y`` plus torch's convolution of it, which looks at four tokens."""
+    weight = built.get_parameter(f"convolutions.{role}.weight").flip(0).T[:, None]
+    return y + nn.functional.conv1d(nn.functional.pad(y.mT, (3, 0)), weight, groups=D).mT
+
+
 # The step of one sublayer f, from what the block holds for its role.
 STEPS: list[tuple[type[Block], Callable[[Block, str, Map, Tensor], Tensor]]] = [
     (PreNorm, lambda block, role, f, x: x + f(norm_of(block, role)(x))),
@@ -71,6 +79,7 @@ STEPS: list[tuple[type[Block], Callable[[Block, str, Map, Tensor], Tensor]]] = [
     (Sandwich, lambda block, role, f, x: x + norm_of(block, f"{role}_after")(f(norm_of(block, role)(x)))),
     (ReZero, lambda block, role, f, x: x + block.get_parameter(f"alphas.{role}") * f(x)),
     (DeepNorm, lambda block, role, f, x: norm_of(block, role)(4**0.25 * x + f(x))),  # a decoder of 2 layers
+    (Canon, lambda block, role, f, x: x + f(with_neighbours(block, role, norm_of(block, role)(x)))),
 ]
 
 
@@ -107,6 +116,7 @@ def test_a_block_holds_the_norms_it_uses_and_no_others() -> None:
         PostNorm: ONE_EACH,
         NoResidual: ONE_EACH,
         DeepNorm: ONE_EACH,
+        Canon: ONE_EACH,
         Sandwich: ONE_EACH | after,
         Parallel: {"shared"},
         ReZero: set(),
@@ -118,6 +128,16 @@ def test_losses_and_stats_of_the_sublayers_come_out(block: type[Block]) -> None:
     output = stub_block(block)(states(), context(T))
     assert {name: weight for name, (_, weight) in output.losses.items()} == {"one": 2.0, "two": -3.0}
     assert set(output.stats) == {"one", "two"}
+
+
+def test_canon_stands_where_it_is_told_and_in_causal_stacks_alone() -> None:
+    sublayers: dict[str, Sublayer] = {"self_attention": Affine("one", 2.0), "feed_forward": Affine("two", -3.0)}
+    built = Canon(DIMS, site("block"), sublayers, nn.LayerNorm, width=2, sites=["feed_forward"])
+    assert {name: tuple(each.shape) for name, each in built.convolutions.named_parameters()} == {
+        "feed_forward.weight": (2, D)
+    }
+    with pytest.raises(ConfigError, match=r"block.name: canon .* causal stack"):
+        Canon(DIMS, site("block", causal=False, stack="encoder"), sublayers, nn.LayerNorm)
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
@@ -164,7 +184,13 @@ def test_dropout_falls_on_the_branch_and_spares_the_residual(
 
 
 def test_which_blocks_want_a_final_norm() -> None:
-    assert [block for block in ALL if block.needs_final_norm] == [PreNorm, NoResidual, Sandwich, Parallel]
+    assert [block for block in ALL if block.needs_final_norm] == [
+        PreNorm,
+        NoResidual,
+        Sandwich,
+        Parallel,
+        Canon,
+    ]
 
 
 @pytest.mark.parametrize("block", ALL)

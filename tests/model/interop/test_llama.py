@@ -58,6 +58,7 @@ STRETCHED = {"factor": 4.0, "original_max_position_embeddings": 16, "rope_theta"
         {"rope_type": "linear", "factor": 4.0, "rope_theta": 500.0},
         {"rope_type": "llama3", "low_freq_factor": 1.0, "high_freq_factor": 3.0, **STRETCHED},
         {"rope_type": "yarn", **STRETCHED},
+        {"rope_type": "yarn", "truncate": False, **STRETCHED},
         {"rope_type": "yarn", "beta_fast": 8.0, "beta_slow": 0.5, "attention_factor": 1.2, **STRETCHED},
     ],
     ids=str,
