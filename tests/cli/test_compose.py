@@ -21,6 +21,7 @@ def test_a_group_choice_and_a_value_reach_the_plain_config() -> None:
         "bias": False,
         "output_bias": None,
         "qk_norm": False,
+        "value_residual": False,
         "dropout": 0.0,
         "logit_cap": None,
         "sinks": False,

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from lightning_tx.core import names
 from lightning_tx.testing.component import Component
 from lightning_tx.testing.elsewhere import digests_elsewhere
 from lightning_tx.testing.property import holds
@@ -98,8 +99,8 @@ def a_tokenizer_is_its_file(subject: Component) -> None:
     """Saved and loaded, or pickled, it encodes as before; in a batch a text has the same ids as by itself."""
     tokenizer = _trained(subject)
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer.save(Path(folder, "tokenizer.json"))
-        copies = {"saved": Tokenizer.load(Path(folder, "tokenizer.json"))}
+        tokenizer.save(Path(folder, names.TOKENIZER_FILE))
+        copies = {"saved": Tokenizer.load(Path(folder, names.TOKENIZER_FILE))}
     copies["pickled"] = pickle.loads(pickle.dumps(tokenizer))
     texts = [*TEXTS[:7], *UNSEEN, LIKE_SPECIAL]
     alone = [tokenizer.encode(text) for text in texts]
