@@ -219,4 +219,6 @@ def test_another_seed_draws_other_models() -> None:
     )
     assert first == again != other
     assert len(first) == NUMBER
-    assert {"decoder", "encoder", "encoder_decoder"} == {re.match(r"model=(\w+)", place)[1] for place in first}
+    assert {"decoder", "encoder", "encoder_decoder"} == set(
+        re.findall(r"^model=(\w+)", "\n".join(map(str, first)), re.M)
+    )

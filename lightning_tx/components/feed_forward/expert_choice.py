@@ -103,7 +103,8 @@ class ExpertChoice(FeedForward):
 
     def _chosen(self, p_BTE: Tensor, real_BT: Tensor, documents_BT: Tensor | None) -> Tensor:
         """Whether an expert takes a token, [B, T, E]; of two that it likes alike the earlier one."""
-        order_BTE = p_BTE.masked_fill(~real_BT[..., None], -1).argsort(dim=1, descending=True, stable=True)
+        liked_BTE = (p_BTE * 2**20).round()  # what tokens that are alike differ in by rounding must not decide
+        order_BTE = liked_BTE.masked_fill(~real_BT[..., None], -1).argsort(dim=1, descending=True, stable=True)
         if documents_BT is None:
             rank_BTE, number_BT = order_BTE.argsort(dim=1), real_BT.sum(dim=1, keepdim=True)
         else:

@@ -23,7 +23,7 @@ class Fire(Positions):
     Args:
         width: of the hidden layer.
         scale: where c starts.
-        threshold: where L starts; null for a quarter of ``max_seq_len``, as in the paper.
+        threshold: where L starts, in tokens; null for a quarter of ``max_seq_len``, as in the paper.
     """
 
     bias_is_relative = False
@@ -35,7 +35,7 @@ class Fire(Positions):
         *,
         width: Annotated[int, Field(gt=0)] = 32,
         scale: Annotated[float, Field(gt=0)] = 0.1,
-        threshold: Annotated[float, Field(gt=0)] | None = None,
+        threshold: Annotated[float, Field(gt=1)] | None = None,
     ) -> None:
         super().__init__(dims, site)
         self.threshold = dims.max_seq_len / 4 if threshold is None else threshold

@@ -158,10 +158,10 @@ def auxiliary_gradients(output: Output, name: str, model: nn.Module) -> dict[str
 
 def unread(subject: Subject) -> tuple[str, ...]:
     """Prefixes of parameters that nothing reads: without attention no encoder, and no rotation or bias."""
-    if subject.has_attention:
+    if subject.attends:
         return ()
-    positions = [name for name, module in subject.model.named_modules() if module in subject.positions]
-    return ("encoder.", "source_embedding.", *(f"{name}." for name in positions))
+    positions = [f"{name}." for name, module in subject.model.named_modules() if module in subject.positions]
+    return tuple(positions) if subject.has_attention else ("encoder.", "source_embedding.", *positions)
 
 
 def _objective_of(subject: Subject, model: nn.Module) -> Tensor:
