@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from lightning_tx.core.errors import ConfigError, choices, nearest
 from lightning_tx.groups import GROUPS
 
 CONFIG = "config"
+#: Of the wrong choices of one group so many are told.
+MOST_TOLD = 10
 
 
 def compose(overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -149,12 +152,13 @@ def refuse_choices(parsed: Iterable[Override]) -> None:
             continue
         known = labels_in(override.key_or_group)
         values = override.sweep_string_iterator() if override.is_sweep_override() else [override.value()]
-        wrong = [
+        sentences = (
             f"{override.key_or_group}: there is no choice {value!r}.{nearest(str(value), known)} "
             f"Choices: {choices(known)}."
             for value in values
             if value not in known
-        ]
+        )
+        wrong = list(islice(sentences, MOST_TOLD))  # a range may list numbers without end
         if wrong:
             problems.setdefault(override.key_or_group, []).extend(wrong)
     if problems:

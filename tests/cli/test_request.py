@@ -149,3 +149,10 @@ def test_a_sweep_without_end_is_refused_at_once(line: list[str], counts: str) ->
         read_request(line, multirun=True)
     assert str(error.value) == f"A sweep has 10,000 runs at most, and {counts}."
     assert time.process_time() - start < 1
+
+
+def test_a_range_is_no_list_of_choices() -> None:
+    with pytest.raises(ConfigError) as error:
+        read_request(["adapter=range(0,100000000)"], multirun=True)
+    assert len(error.value.problems) == 10
+    assert error.value.problems[0].startswith("adapter: there is no choice '0'. Choices: ")
