@@ -68,7 +68,7 @@ def test_killed_before_in_and_after_every_kind_of_write(tmp_path: Path, text: Pa
     struck = check(tmp_path / "multirun", text, tmp_path, at=("",))
     assert len(struck) >= 30 and len({signum for *_, signum in struck}) == 3
     moments = {label: {moment for kind, moment, _ in struck if kind == label} for label, *_ in struck}
-    for what in ("corpus", "tokenizers", "last.ckpt", "best.safetensors", "model.safetensors", ".artifact", ".hydra"):
+    for what in ("corpus", "tokenizers", "last.ckpt", "best.safetensors", "model.safetensors", ".artifact"):
         assert any(what in label and seen == {"before", "in", "after"} for label, seen in moments.items()), what
     for label in ("runs tags", "params", "metrics latest_metrics"):
         assert {"before", "after"} <= moments[f"commit {label}"]
