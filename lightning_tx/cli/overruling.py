@@ -8,6 +8,7 @@ from hydra.core.override_parser.types import Override
 from lightning_tx.cli.experiments import EXPERIMENT
 from lightning_tx.core.schema import schema
 from lightning_tx.groups import GROUPS
+from lightning_tx.studies.keys import label_of
 
 
 def overruled(
@@ -52,8 +53,8 @@ def overruled(
             if values.get(key) != value and f"{group}.{key}" not in own_keys
         }
         if lost:
-            says = ", ".join(f"{group}.{key}={_written(value)}" for key, value in lost.items())
-            sets = ", ".join(_written(values.get(key)) for key in lost)
+            says = ", ".join(f"{group}.{key}={label_of(value)}" for key, value in lost.items())
+            sets = ", ".join(label_of(values.get(key)) for key in lost)
             problems.append(
                 f"{group}: {label!r} says {says}, but {other} makes it {sets}; say on the command line which it is."
             )
@@ -81,7 +82,3 @@ def _says(group: str, content: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in content.items()
         if key in options and not options[key].is_required() and options[key].default != value
     }
-
-
-def _written(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_tx.core.package import ROOT
 from lightning_tx.runs.finding import BEST_OF, LAST
 from lightning_tx.tracking import sqlite
 from lightning_tx.tracking.listing import Listing
@@ -18,7 +19,7 @@ _SHOWN_ID = 8
 
 def listing(words: Sequence[str]) -> Listing:
     """What is recorded where a command line says; a server is not asked, for it may take long."""
-    root = Path(_said(words, "root") or os.environ.get("LTX_ROOT") or "multirun")
+    root = Path(_said(words, "root") or os.environ.get(ROOT) or "multirun")
     defaults = TrackingOptions()
     database = sqlite.path_of(_said(words, "uri") or defaults.uri_for(root))
     return Listing(database, _said(words, "experiment_name") or defaults.experiment_name)

@@ -10,7 +10,19 @@ from torch import Tensor, nn
 _LEVELS = 256
 
 
-class Dropout(nn.Module):
+class _WithProbability(nn.Module):
+    """What zeroes with a probability ``p`` in training."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def extra_repr(self) -> str:
+        """Shown by ``print(model)``."""
+        return f"p={self.p}"
+
+
+class Dropout(_WithProbability):
     """Zeroes entries with probability ``p`` in training and scales the others so that their mean stays.
 
     On the CPU, PyTorch draws a 64-bit number for each entry, on one core: several times the cost of a small linear
@@ -23,10 +35,6 @@ class Dropout(nn.Module):
         p: probability of zeroing an entry.
     """
 
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as ``x``."""
         if not self.training or self.p == 0.0:
@@ -37,21 +45,13 @@ class Dropout(nn.Module):
         kept = _random_bytes(x.shape) >= dropped
         return _Masked.apply(x, kept, _LEVELS / (_LEVELS - dropped))
 
-    def extra_repr(self) -> str:
-        """Shown by ``print(model)``."""
-        return f"p={self.p}"
 
-
-class RowDropout(nn.Module):
+class RowDropout(_WithProbability):
     """Zeroes whole rows of a batch with probability ``p`` in training and scales the others so that their mean stays.
 
     Args:
         p: probability of zeroing a row.
     """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as ``x``, [B, ...]."""
@@ -59,10 +59,6 @@ class RowDropout(nn.Module):
             return x
         kept = torch.rand(x.shape[0], *[1] * (x.dim() - 1), device=x.device) >= self.p
         return x * kept.to(x.dtype) / (1 - self.p)
-
-    def extra_repr(self) -> str:
-        """Shown by ``print(model)``."""
-        return f"p={self.p}"
 
 
 class _Masked(torch.autograd.Function):
